@@ -1,0 +1,1 @@
+"""Hawker's media server: ingest, hub, transcode, packaging and egress of live streams."""

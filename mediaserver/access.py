@@ -1,0 +1,16 @@
+"""What media asks about rooms: may this key publish, may this token watch.
+
+`app.py` hands in the implementation; media knows streams, not rooms.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Access(Protocol):
+    async def publish(self, key: str) -> str:
+        """The name of the stream that this key may publish; raises Unauthorized."""
+
+    async def watch(self, stream: str, token: str | None) -> None:
+        """Return if the token may watch the stream; raises NotFound, Unauthorized or Forbidden."""
