@@ -1,0 +1,197 @@
+"""The registry of streams and the act of publishing one.
+
+A stream outlives its publisher by `grace_s`: who comes back within it finds the readers still there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from mediaserver.hub.stream import Notice, Stream
+from mediaserver.hub.timeline import Timeline
+from mediaserver.media import Packet, Track
+
+log = logging.getLogger("hawker.hub")
+
+Change = Literal["online", "offline", "removed"]
+Listener = Callable[[Change, Stream], None]
+
+
+class Publication:
+    """One publisher's turn on a stream, until it closes, is taken over or is drained."""
+
+    def __init__(
+        self, hub: Hub, stream: Stream, clock_rate: int | None, on_close: Callable[[str], None]
+    ) -> None:
+        self.stream = stream
+        self._hub = hub
+        self._clock_rate = clock_rate
+        self._on_close = on_close
+        self._last_pts = -1
+        self.closed = False
+        stream.timeline.begin(clock_rate)
+
+    def write(
+        self,
+        track: Track,
+        timestamp: int,
+        payload: bytes,
+        *,
+        keyframe: bool,
+        composition: int = 0,
+        arrival: float,
+    ) -> None:
+        """Place one access unit or audio frame on the stream's timeline and hand it on.
+
+        `timestamp` is the publisher's decode time in its ticks, 32-bit wrapped or not; `composition`
+        is presentation minus decode time in the same ticks; `arrival` is monotonic seconds.
+        """
+        if self.closed:
+            return
+        timeline = self.stream.timeline
+        jumps = timeline.jumps
+        placed = timeline.place(track, timestamp, composition, arrival)
+        if timeline.jumps != jumps:
+            log.warning("stream %s: publisher clock jumped", self.stream.name)
+        if placed is None:
+            return
+        dts, pts = placed
+        if track.kind == "video":
+            if pts < self._last_pts:
+                self.stream.reordered = True
+            self._last_pts = pts
+        wallclock_ms = int(timeline.epoch_ms + pts * 1000 / track.clock_rate)
+        self.stream.write(Packet(track, pts, dts, wallclock_ms, keyframe, payload))
+
+    def align(self, kind: Literal["video", "audio"], timestamp: int, ntp_s: float) -> None:
+        """A sender report of the publisher (RFC 3550 §6.4.1): its `timestamp` was at its `ntp_s`."""
+        if not self.closed:
+            self.stream.timeline.align(kind, timestamp, ntp_s)
+
+    def notice(self, notice: Notice) -> None:
+        """Tell the host something, once per code and publication."""
+        if notice.code not in self.stream.notices:
+            self.stream.notices[notice.code] = notice
+            log.info("stream %s: notice %s", self.stream.name, notice.code)
+
+    def close(self, reason: str) -> None:
+        """End this turn; the stream waits for a return. Calling it again does nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        self._hub._left(self, reason)
+        self._on_close(reason)
+
+
+class Hub:
+    """Streams by name."""
+
+    def __init__(self, grace_s: float = 30.0) -> None:
+        self.grace_s = grace_s
+        self.streams: dict[str, Stream] = {}
+        self._publications: dict[str, Publication] = {}
+        self._removals: dict[str, asyncio.TimerHandle] = {}
+        self._listeners: list[Listener] = []
+
+    def get(self, name: str) -> Stream | None:
+        return self.streams.get(name)
+
+    def publish(
+        self,
+        name: str,
+        *,
+        protocol: str,
+        remote: str = "",
+        clock_rate: int | None = None,
+        on_close: Callable[[str], None],
+    ) -> Publication:
+        """Begin to publish `name`, taking over from whoever publishes it now.
+
+        `clock_rate` is ticks per second of the publisher's one clock (RTMP: 1000), or None where each
+        track counts in its own clock rate (RTP). `on_close(reason)` is called once at the end.
+        """
+        earlier = self._publications.get(name)
+        if earlier is not None:
+            earlier.close("taken over")
+        stream = self.streams.get(name) or self._create(name)
+        if (removal := self._removals.pop(name, None)) is not None:
+            removal.cancel()
+        publication = Publication(self, stream, clock_rate, on_close)
+        self._publications[name] = publication
+        stream.live = True
+        stream.protocol, stream.remote = protocol, remote
+        stream.reordered = False
+        stream.notices.clear()
+        stream.tracks.clear()
+        stream.on_keyframe_request = None
+        log.info("stream %s: online by %s from %s", name, protocol, remote)
+        self._notify("online", stream)
+        return publication
+
+    def rendition(self, parent: Stream, suffix: str, track: Track | None = None) -> Stream:
+        """The stream `parent/suffix`, on its parent's timeline, removed with its parent.
+
+        `track`, where known, is there already when listeners hear of the stream.
+        """
+        name = f"{parent.name}/{suffix}"
+        stream = self.streams.get(name)
+        if stream is None:
+            stream = Stream(name, parent.timeline, live=True, protocol="rendition")
+            if track is not None:
+                stream.tracks[track.kind] = track
+            self.streams[name] = stream
+            self._notify("online", stream)
+        return stream
+
+    def end_rendition(self, stream: Stream) -> None:
+        """Remove a rendition that nobody makes any more; its parent stays."""
+        if self.streams.get(stream.name) is stream:
+            self._remove(stream.name)
+
+    def listen(self, callback: Listener) -> Callable[[], None]:
+        """Call back on every change; returns the call that ends it. Live streams are told at once."""
+        self._listeners.append(callback)
+        for stream in list(self.streams.values()):
+            if stream.live:
+                callback("online", stream)
+        return lambda: self._listeners.remove(callback)
+
+    def drain(self) -> None:
+        """Close every publication and remove every stream, without grace."""
+        for publication in list(self._publications.values()):
+            publication.close("server is stopping")
+        for name in [name for name in self.streams if "/" not in name]:
+            self._remove(name)
+
+    def _create(self, name: str) -> Stream:
+        stream = Stream(name, Timeline(time.monotonic(), time.time() * 1000))
+        self.streams[name] = stream
+        return stream
+
+    def _left(self, publication: Publication, reason: str) -> None:
+        stream = publication.stream
+        if self._publications.get(stream.name) is publication:
+            del self._publications[stream.name]
+        stream.live = False
+        stream.on_keyframe_request = None
+        log.info("stream %s: offline, %s", stream.name, reason)
+        self._notify("offline", stream)
+        loop = asyncio.get_running_loop()
+        self._removals[stream.name] = loop.call_later(self.grace_s, self._remove, stream.name)
+
+    def _remove(self, name: str) -> None:
+        if (removal := self._removals.pop(name, None)) is not None:
+            removal.cancel()
+        for each in [n for n in self.streams if n == name or n.startswith(f"{name}/")]:
+            stream = self.streams.pop(each)
+            stream.remove()
+            self._notify("removed", stream)
+        log.info("stream %s: removed", name)
+
+    def _notify(self, change: Change, stream: Stream) -> None:
+        for listener in list(self._listeners):
+            listener(change, stream)

@@ -1,0 +1,186 @@
+"""The stream's one clock: publisher timestamps to media time, media time to UTC.
+
+This is the one place where timestamps are rebased. What it makes good:
+
+* wrap: RTMP and RTP timestamps are 32 bits; they are unwrapped by signed difference.
+* return: a publisher that comes back starts anywhere; its first packet is placed at the media time
+  that has passed meanwhile, never before what was already sent.
+* jump: a step back of more than a second, or forward beyond what the wall clock explains, is closed
+  and counted (`jumps`). A source that simply sends faster than real time is left as it is.
+* two clocks: RTP tracks count separately; sender reports (`align`) tie audio to video, until then
+  arrival does.
+* rounding: RTMP rounds audio to milliseconds; frames within 3 ms of the sample grid are put on it.
+* drift: UTC of media time follows the earliest arrivals, slewed by at most 0.5 ms per second, so that
+  a publisher whose crystal is 100 ppm off stays true and a late burst moves nothing.
+"""
+
+from __future__ import annotations
+
+from mediaserver.media import AAC_FRAME_SAMPLES, Kind, Track
+
+BACKWARD_JUMP_S = 1.0  # tracks of one RTMP connection interleave within less than this
+FORWARD_JUMP_S = 2.0
+GRID_TOLERANCE_S = 0.003  # RTMP rounding is 0.5 ms; encoders add a little
+ALIGN_TOLERANCE_S = 0.005  # below what anybody hears
+SLEW_S_PER_S = 0.0005
+ARRIVAL_WINDOW_S = 5.0
+
+
+class SourceClock:
+    """Unwraps one publisher clock and maps its ticks to media seconds."""
+
+    __slots__ = ("extended", "last_raw", "origin", "rate", "base_s")
+
+    def __init__(self, rate: int, raw: int, base_s: float) -> None:
+        self.rate = rate
+        self.last_raw = raw
+        self.extended = 0
+        self.origin = 0
+        self.base_s = base_s
+
+    def extend(self, raw: int) -> int:
+        delta = (raw - self.last_raw) & 0xFFFFFFFF
+        if delta >= 0x80000000:
+            delta -= 0x100000000
+        return self.extended + delta
+
+    def advance(self, raw: int) -> None:
+        self.extended = self.extend(raw)
+        self.last_raw = raw & 0xFFFFFFFF
+
+    def ticks(self, extended: int, clock_rate: int) -> int:
+        """Media time of an extended timestamp, in ticks of `clock_rate`."""
+        return round(self.base_s * clock_rate) + round(
+            (extended - self.origin) * clock_rate / self.rate
+        )
+
+
+class Timeline:
+    """Media time of one stream across its publications; `epoch_ms` is the UTC of media time 0."""
+
+    def __init__(self, now: float, utc_ms: float) -> None:
+        self._utc_minus_monotonic_s = utc_ms / 1000 - now
+        self._offset_s: float | None = None  # arrival - media time of the earliest arrivals
+        self._window_min_s = 0.0
+        self._window_end = 0.0
+        self._slewed_at = now
+        self._last_dts_s = -1.0
+        self._last_dts: dict[Kind, tuple[int, int]] = {}  # with the clock rate it counts in
+        self._clocks: dict[Kind, SourceClock] = {}
+        self._reports: dict[Kind, tuple[int, float]] = {}
+        self._rate: int | None = None
+        self._base_s = 0.0
+        self._began_at: float | None = None
+        self.jumps = 0
+        self.dropped = 0
+
+    def begin(self, clock_rate: int | None) -> None:
+        """A publisher (re)starts; None means each track counts in its own clock rate."""
+        self._rate = clock_rate
+        self._clocks.clear()
+        self._reports.clear()
+        self._began_at = None
+
+    @property
+    def epoch_ms(self) -> float:
+        """UTC of media time 0 in ms, drift followed."""
+        return ((self._offset_s or 0.0) + self._utc_minus_monotonic_s) * 1000
+
+    def place(
+        self, track: Track, timestamp: int, composition: int, arrival: float
+    ) -> tuple[int, int] | None:
+        """(dts, pts) in ticks of the track, or None for a packet from before what was sent."""
+        clock = self._clock(track, timestamp, arrival)
+        extended = clock.extend(timestamp)
+        self._mend_jump(clock, extended, arrival)
+        clock.advance(timestamp)
+        dts = self._on_grid(track, clock.ticks(extended, track.clock_rate))
+        last = self._last(track)
+        if last is not None and dts <= last:
+            self.dropped += 1
+            return None
+        self._last_dts[track.kind] = dts, track.clock_rate
+        dts_s = dts / track.clock_rate
+        self._last_dts_s = max(self._last_dts_s, dts_s)
+        self._follow_drift(arrival - dts_s, arrival)
+        return dts, dts + round(composition * track.clock_rate / clock.rate)
+
+    def align(self, kind: Kind, timestamp: int, ntp_s: float) -> None:
+        """A sender report: the publisher's `timestamp` of this track was at its `ntp_s`."""
+        clock = self._clocks.get(kind)
+        if clock is None or self._rate is not None:
+            return
+        self._reports[kind] = (clock.extend(timestamp), ntp_s)
+        if len(self._reports) < 2:
+            return
+        video_s = self._media_s_of_ntp("video", ntp_s)
+        audio_s = self._media_s_of_ntp("audio", ntp_s)
+        if abs(video_s - audio_s) > ALIGN_TOLERANCE_S:
+            self._clocks["audio"].base_s += video_s - audio_s
+
+    def _media_s_of_ntp(self, kind: Kind, ntp_s: float) -> float:
+        clock = self._clocks[kind]
+        extended, at_ntp_s = self._reports[kind]
+        return clock.base_s + (extended - clock.origin) / clock.rate + (ntp_s - at_ntp_s)
+
+    def _clock(self, track: Track, timestamp: int, arrival: float) -> SourceClock:
+        clock = self._clocks.get(track.kind)
+        if clock is not None:
+            return clock
+        if self._began_at is None:
+            self._began_at = arrival
+            self._base_s = self._resume_s(arrival)
+        if self._rate is not None and self._clocks:
+            clock = next(iter(self._clocks.values()))
+        else:
+            base_s = self._base_s + (arrival - self._began_at)
+            clock = SourceClock(self._rate or track.clock_rate, timestamp, base_s)
+        self._clocks[track.kind] = clock
+        return clock
+
+    def _resume_s(self, arrival: float) -> float:
+        if self._offset_s is None:
+            return 0.0
+        return max(arrival - self._offset_s, self._last_dts_s + 0.04)
+
+    def _mend_jump(self, clock: SourceClock, extended: int, arrival: float) -> None:
+        step_s = (extended - clock.extended) / clock.rate
+        media_s = clock.base_s + (extended - clock.origin) / clock.rate
+        ahead = self._offset_s is not None and media_s + self._offset_s > arrival + FORWARD_JUMP_S
+        if step_s < -BACKWARD_JUMP_S or (step_s > FORWARD_JUMP_S and ahead):
+            self.jumps += 1
+            self._reports.clear()  # they speak of the clock before the jump
+            clock.origin = extended
+            clock.base_s = self._resume_s(arrival)
+
+    def _last(self, track: Track) -> int | None:
+        if track.kind not in self._last_dts:
+            return None
+        dts, rate = self._last_dts[track.kind]
+        return dts if rate == track.clock_rate else dts * track.clock_rate // rate
+
+    def _on_grid(self, track: Track, dts: int) -> int:
+        if track.codec != "aac":
+            return dts
+        last = self._last(track)
+        if last is None:
+            return dts
+        expected = last + AAC_FRAME_SAMPLES
+        close = abs(dts - expected) <= GRID_TOLERANCE_S * track.clock_rate
+        return expected if close else dts
+
+    def _follow_drift(self, lateness_s: float, arrival: float) -> None:
+        if self._offset_s is None:
+            self._offset_s = self._window_min_s = lateness_s
+            self._window_end = arrival + ARRIVAL_WINDOW_S
+            self._slewed_at = arrival
+            return
+        self._window_min_s = min(self._window_min_s, lateness_s)
+        if arrival < self._window_end:
+            return
+        limit_s = SLEW_S_PER_S * (arrival - self._slewed_at)
+        error_s = self._window_min_s - self._offset_s
+        self._offset_s += max(-limit_s, min(limit_s, error_s))
+        self._slewed_at = arrival
+        self._window_min_s = lateness_s
+        self._window_end = arrival + ARRIVAL_WINDOW_S
