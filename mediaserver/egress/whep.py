@@ -1,0 +1,239 @@
+"""WHEP egress: offers answered, viewers put on their stream's broadcast (draft-ietf-wish-whep)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Sequence
+
+from mediaserver.errors import Conflict, NotFound, NotLive, ProtocolError
+from mediaserver.hub import Hub, Reader, Stream, StreamEnded
+from mediaserver.protocol import rtcp, sdp
+from mediaserver.rtc.broadcast import Broadcast
+from mediaserver.rtc.session import Address, Session
+from mediaserver.rtc.transport import Transport
+from mediaserver.rtc.viewer import Viewer
+
+log = logging.getLogger("hawker.whep")
+
+FEEDBACK = frozenset({"nack", "nack pli", "ccm fir", "goog-remb"})
+RETRY_AFTER_S = 2
+MAX_MESSAGE_BYTES = 16 << 10
+OnMessage = Callable[["WhepSession", int, str | bytes], None]
+
+
+class WhepSession:
+    """One viewer's session; a `Viewer` of the broadcast once it is connected."""
+
+    def __init__(self, channel: Channel, payload_types: tuple[int, int]) -> None:
+        self.channel = channel
+        self.session: Session | None = None
+        self.viewer: Viewer | None = None
+        self._payload_types = payload_types
+
+    def send(self, channel: int, data: str | bytes) -> bool:
+        """Send over data channel 0 or 1; False when it isn't open or its queue is full."""
+        channels = self.session.channels if self.session else None
+        return channels is not None and channels.send(channel, data)
+
+    def on_connected(self, session: Session) -> None:
+        assert session.srtp is not None and session.address is not None
+        broadcast = self.channel.broadcast
+        self.viewer = Viewer(
+            broadcast, session.srtp, session.address, self._payload_types, session.send
+        )
+        self.viewer.report(broadcast.sender_reports(time.time()))
+        broadcast.add(self.viewer)
+        log.info("stream %s: viewer %s connected", self.channel.stream.name, session.id)
+
+    def on_rtp(self, data: bytes, now: float) -> None:
+        """Viewers send no media: dropped."""
+
+    def on_rtcp(self, packets: Sequence[rtcp.RtcpPacket], now: float) -> None:
+        if self.viewer is not None:
+            self.viewer.on_rtcp(packets, now)
+
+    def on_message(self, channel: int, data: str | bytes) -> None:
+        if len(data) <= MAX_MESSAGE_BYTES:
+            self.channel.egress.on_message(self, channel, data)
+
+    def on_moved(self, address: Address) -> None:
+        if self.viewer is not None:
+            self.viewer.move(address)
+
+    def on_closed(self, reason: str) -> None:
+        if self.viewer is not None:
+            self.channel.broadcast.remove(self.viewer)
+        self.channel.leave(self)
+
+
+class Channel:
+    """A stream's broadcast with its readers: the source and, for audio, its Opus rendition."""
+
+    def __init__(self, egress: WhepEgress, stream: Stream, opus: Stream) -> None:
+        self.egress = egress
+        self.stream = stream
+        self.sessions: set[WhepSession] = set()
+        self.broadcast = Broadcast(egress.transport.sender, self._request_keyframe)
+        self._readers = [stream.subscribe(), opus.subscribe()]
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._pump(reader)) for reader in self._readers]
+
+    def leave(self, session: WhepSession) -> None:
+        self.sessions.discard(session)
+        if not self.sessions:
+            self.close()
+
+    def close(self) -> None:
+        """Stop reading; the last viewer has left."""
+        for reader in self._readers:
+            reader.close()
+        for task in self._tasks:
+            task.cancel()
+        self.broadcast.close()
+        self.egress._forget(self)
+
+    def end(self, reason: str) -> None:
+        """Close every session of this stream."""
+        for each in list(self.sessions):
+            if each.session is not None:
+                self.egress.transport.close(each.session, reason)
+
+    async def _pump(self, reader: Reader) -> None:
+        broadcast, stream = self.broadcast, self.stream
+        try:
+            while True:
+                for packet in await reader.read():
+                    if stream.reordered:
+                        self.end("source has B-frames")
+                        return
+                    broadcast.feed(packet)
+        except StreamEnded:
+            self.end("stream ended")
+
+    def _request_keyframe(self) -> None:
+        self.stream.request_keyframe(time.monotonic())
+
+
+class WhepEgress:
+    """WHEP resources of one process."""
+
+    def __init__(self, hub: Hub, transport: Transport, on_message: OnMessage) -> None:
+        self.transport = transport
+        self.on_message = on_message
+        self._hub = hub
+        self._channels: dict[str, Channel] = {}
+        self._stop_sweep = transport.every_second(self._every_second)
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        return list(self._channels.values())
+
+    def viewers(self, name: str) -> int:
+        """Connected viewers of a stream."""
+        channel = self._channels.get(name)
+        return len(channel.broadcast.viewers) if channel else 0
+
+    def watch(self, name: str, offer_sdp: bytes) -> tuple[str, str]:
+        """Accept an offer; (resource id, answer).
+
+        Raises NotLive, Conflict `has_b_frames`, ProtocolError, Unavailable.
+        """
+        stream = self._hub.get(name)
+        if stream is None or not stream.live or not stream.tracks:
+            raise NotLive(f"{name} is not live", headers={"Retry-After": str(RETRY_AFTER_S)})
+        if stream.reordered:
+            raise Conflict(
+                "the source has B-frames, which WebRTC players can't show: watch by HLS",
+                code="has_b_frames",
+                headers={"Link": f'</hls/{name}/index.m3u8>; rel="alternate"'},
+            )
+        offer = sdp.parse(offer_sdp)
+        channel = self._channel(stream)
+        medias, payload_types, sctp = _accept(offer, channel.broadcast)
+        first = next((m for m, a in zip(offer.medias, medias, strict=True) if a), None)
+        if first is None or not first.fingerprints:
+            raise ProtocolError("offer has no H.264 or Opus that could be sent")
+        certificate = self.transport.certificate()
+        setup = sdp.setup_for(first.setup)
+        whep = WhepSession(channel, payload_types)
+        session = self.transport.open(
+            whep,
+            certificate,
+            "server" if setup == "passive" else "client",
+            first.fingerprints,
+            sctp,
+        )
+        whep.session = session
+        channel.sessions.add(whep)
+        answer = sdp.write_answer(
+            offer,
+            medias,
+            session_id=secrets.randbits(62),
+            ice_ufrag=session.ufrag,
+            ice_pwd=session.password,
+            fingerprint=certificate.fingerprint,
+            setup=setup,
+            candidates=self.transport.candidates(),
+            cname=channel.broadcast.cname,
+            stream_id=f"hawker-{name}",
+        )
+        return session.id, answer
+
+    def delete(self, resource: str) -> None:
+        """End a viewer's session; raises NotFound."""
+        session = self.transport.sessions.get(resource)
+        if session is None or not isinstance(session.handler, WhepSession):
+            raise NotFound("no such WHEP session")
+        self.transport.close(session, "viewer ended the session")
+
+    def close(self) -> None:
+        self._stop_sweep()
+        for channel in self.channels:
+            channel.close()
+
+    def _channel(self, stream: Stream) -> Channel:
+        channel = self._channels.get(stream.name)
+        if channel is None:
+            channel = Channel(self, stream, self._hub.rendition(stream, "opus"))
+            self._channels[stream.name] = channel
+        return channel
+
+    def _forget(self, channel: Channel) -> None:
+        if self._channels.get(channel.stream.name) is channel:
+            del self._channels[channel.stream.name]
+
+    def _every_second(self, now: float) -> None:
+        utc_s = time.time()
+        for channel in self.channels:
+            channel.broadcast.housekeep(now)
+            compound = channel.broadcast.sender_reports(utc_s)
+            for viewer in channel.broadcast.viewers:
+                viewer.report(compound)
+
+
+def _accept(
+    offer: sdp.Offer, broadcast: Broadcast
+) -> tuple[list[sdp.AnswerMedia | None], tuple[int, int], tuple[int, int] | None]:
+    medias: list[sdp.AnswerMedia | None] = []
+    chosen = {"video": -1, "audio": -1}
+    sctp: tuple[int, int] | None = None
+    for media in offer.medias:
+        if media.usable and media.kind == "application" and sctp is None:
+            sctp = (media.sctp_port or 5000, media.max_message_size)
+            medias.append(sdp.AnswerMedia(max_message_size=MAX_MESSAGE_BYTES))
+            continue
+        payload_type: int | None = None
+        if media.usable and chosen.get(media.kind) == -1:
+            choose = sdp.choose_h264 if media.kind == "video" else sdp.choose_opus
+            payload_type = choose(media)
+        if payload_type is None:
+            medias.append(None)
+            continue
+        chosen[media.kind] = payload_type
+        line = broadcast.video if media.kind == "video" else broadcast.audio
+        codec = sdp.with_feedback(media.payloads[payload_type], FEEDBACK)
+        medias.append(sdp.AnswerMedia("sendonly", {payload_type: codec}, ssrc=line.ssrc))
+    return medias, (chosen["video"], chosen["audio"]), sctp

@@ -1,0 +1,339 @@
+"""One rendition as RTP: packetised once, numbered once, paced, kept for a second, and sent to cohorts.
+
+All viewers of a broadcast get the same SSRCs, sequence numbers and timestamps. Those who also share
+payload types form a cohort, for which headers are built once per packet. A joiner starts at the
+keyframe of the cached group of pictures, sent at three times real time, and moves into its cohort when
+it has caught up; where the group is too long or too large to replay, it waits for the next keyframe.
+Nothing is ever renumbered: a keyframe followed by a jump would leave references missing that draw no
+picture loss indication.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mediaserver.media import OPUS_CLOCK_RATE, VIDEO_CLOCK_RATE, Packet, Track
+from mediaserver.protocol import rtcp
+from mediaserver.protocol.h264 import AvcConfig, split_length_prefixed
+from mediaserver.protocol.rtp_h264 import packetize
+from mediaserver.rtc.sender import HEADER_BYTES, TAG_BYTES, OutPacket, Route, Sender, lay_out
+
+if TYPE_CHECKING:
+    from mediaserver.rtc.viewer import Viewer
+
+DATAGRAM_BYTES = 1216  # 53 of them are the most that one GSO send takes; passes every usual path
+MAX_PAYLOAD_BYTES = DATAGRAM_BYTES - HEADER_BYTES - TAG_BYTES
+RING_S = 1.5  # a retransmission later than this comes too late for any player
+RING_BYTES = 16 << 20
+GOP_S = 2.5
+GOP_BYTES = 2 << 20
+GROUP_PACKETS = 16  # what leaves back to back
+TICK_S = 0.0025
+DRAIN_TICKS = 8  # a keyframe is spread over at most 20 ms
+CATCH_UP_SPEED = 3.0
+CATCH_UP_PACKETS = 12  # per tick: 45 Mbit/s at most
+
+
+@dataclass(slots=True)
+class Line:
+    """One SSRC of a broadcast: its numbering and its ring of sent packets."""
+
+    clock_rate: int
+    ssrc: int = field(default_factory=lambda: secrets.randbits(31) | 1)
+    # starts in the lower half, so that no viewer meets a wrap soon
+    next_index: int = field(default_factory=lambda: secrets.randbelow(0x4000) + 1)
+    timestamp_offset: int = field(default_factory=lambda: secrets.randbits(32))
+    ring: dict[int, OutPacket] = field(default_factory=dict)
+    ring_bytes: int = 0
+    released: int = 0
+    keyframe_index: int = -1
+    gop_bytes: int = 0
+    packets: int = 0
+    octets: int = 0
+    bytes_per_s: float = 0.0
+    last_pts: int = 0
+    last_wallclock_ms: int = 0
+    _oldest: int = 0
+    _rate_octets: int = 0
+    _rate_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._oldest = self.released = self.next_index
+
+    def append(
+        self, packet: Packet, payload: bytes, marker: bool, padding: bool, start: bool, now: float
+    ) -> OutPacket:
+        index = self.next_index
+        if start:
+            self.keyframe_index = index
+            self.gop_bytes = 0
+        timestamp = (packet.pts + self.timestamp_offset) & 0xFFFFFFFF
+        media_s = packet.dts / packet.track.clock_rate
+        out = OutPacket(index, timestamp, payload, marker, padding, now, media_s, start)
+        self.ring[index] = out
+        self.next_index = index + 1
+        self.ring_bytes += len(payload)
+        self.gop_bytes += len(payload)
+        self.packets += 1
+        self.octets += len(payload)
+        return out
+
+    def prune(self, now: float, hold: int) -> None:
+        """Let go of what no viewer can ask for any more; a joiner still needs what follows `hold`."""
+        keep = min(hold, self.keyframe_index if self.replayable() else self.next_index)
+        while self._oldest < self.released:
+            oldest = self.ring[self._oldest]
+            fresh = oldest.at > now - RING_S or self._oldest >= keep
+            if fresh and self.ring_bytes < RING_BYTES:
+                return
+            del self.ring[self._oldest]
+            self.ring_bytes -= len(oldest.payload)
+            self._oldest += 1
+
+    def replayable(self) -> bool:
+        """Whether a joiner may start at the last keyframe."""
+        start = self.ring.get(self.keyframe_index)
+        if start is None or self.gop_bytes > GOP_BYTES:
+            return False
+        return self.ring[self.next_index - 1].media_s - start.media_s <= GOP_S
+
+    def measure(self, now: float) -> None:
+        """Update the rate; called about once a second."""
+        elapsed = now - self._rate_at
+        if self._rate_at and elapsed > 0.2:
+            rate = (self.octets - self._rate_octets) / elapsed
+            self.bytes_per_s = rate if not self.bytes_per_s else (self.bytes_per_s + rate) / 2
+        self._rate_at, self._rate_octets = now, self.octets
+
+    def report(self, utc_s: float) -> rtcp.SenderReport:
+        """Ties RTP time to UTC by the publisher's clock, never by arrival (RFC 3550 §6.4.1)."""
+        behind_ms = utc_s * 1000 - self.last_wallclock_ms
+        ticks = self.last_pts + round(behind_ms * self.clock_rate / 1000)
+        timestamp = (ticks + self.timestamp_offset) & 0xFFFFFFFF
+        ntp = rtcp.ntp_from_utc_ms(utc_s * 1000)
+        return rtcp.SenderReport(
+            self.ssrc, ntp, timestamp, self.packets & 0xFFFFFFFF, self.octets & 0xFFFFFFFF
+        )
+
+
+class Cohort:
+    """Viewers that get the same bytes before encryption; the lists are replaced, never changed."""
+
+    __slots__ = ("audio", "audio_payload_type", "video", "video_payload_type")
+
+    def __init__(self, video_payload_type: int, audio_payload_type: int) -> None:
+        self.video_payload_type = video_payload_type
+        self.audio_payload_type = audio_payload_type
+        self.video: list[Route] = []
+        self.audio: list[Route] = []
+
+
+class Broadcast:
+    """The RTP side of one stream for all its WebRTC viewers."""
+
+    def __init__(
+        self,
+        sender: Sender,
+        request_keyframe: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.sender = sender
+        self.request_keyframe = request_keyframe
+        self.clock = clock
+        self.cname = secrets.token_hex(8)
+        self.video = Line(VIDEO_CLOCK_RATE)
+        self.audio = Line(OPUS_CLOCK_RATE)
+        self.viewers: set[Viewer] = set()
+        self._cohorts: dict[tuple[int, int], Cohort] = {}
+        self._pending: deque[OutPacket] = deque()
+        self._catching_up: set[Viewer] = set()
+        self._waiting: set[Viewer] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._track: Track | None = None
+        self._parameter_sets: list[bytes] = []
+
+    # -- what comes in ---------------------------------------------------------------------------
+
+    def feed(self, packet: Packet) -> None:
+        """Packetise one access unit or audio frame and send it on its way."""
+        if packet.track.kind == "video":
+            self._feed_video(packet)
+        elif packet.track.codec == "opus":
+            now = self.clock()
+            line = self.audio
+            out = line.append(packet, bytes(packet.payload), False, False, False, now)
+            line.last_pts, line.last_wallclock_ms = packet.pts, packet.wallclock_ms
+            self._release(line, [out])
+
+    def _feed_video(self, packet: Packet) -> None:
+        now = self.clock()
+        line = self.video
+        nals: list[bytes | memoryview] = list(split_length_prefixed(packet.payload))
+        if packet.keyframe:
+            if packet.track is not self._track:
+                self._track = packet.track
+                config = AvcConfig.parse(packet.track.config)
+                self._parameter_sets = [*config.sps, *config.pps]
+            nals = [*self._parameter_sets, *nals]
+            self._release_pending(len(self._pending))
+        start = packet.keyframe
+        frame: list[OutPacket] = []
+        for payload, padding, marker in packetize(nals, MAX_PAYLOAD_BYTES):
+            frame.append(line.append(packet, payload, marker, padding, start, now))
+            start = False
+        line.last_pts, line.last_wallclock_ms = packet.pts, packet.wallclock_ms
+        if packet.keyframe and frame:
+            for viewer in self._waiting:
+                self._enter(viewer, frame[0].index)
+            self._waiting.clear()
+        self._pending.extend(frame)
+        self._release_group()
+
+    # -- who watches -----------------------------------------------------------------------------
+
+    def add(self, viewer: Viewer) -> None:
+        """A connected viewer starts: audio now, video from the cached keyframe or the next one."""
+        self.viewers.add(viewer)
+        viewer.begin_audio(self.audio.next_index)
+        if viewer.audio is not None:
+            cohort = self._cohort(viewer)
+            cohort.audio = [*cohort.audio, viewer.audio]
+        if self.video.replayable():
+            start = self.video.ring[self.video.keyframe_index]
+            viewer.begin_video(start.index)
+            viewer.catch_up_from(start.media_s, self.clock())
+            self._catching_up.add(viewer)
+            self._catch_up(viewer, self.clock())
+            self._arm()
+        else:
+            self._waiting.add(viewer)
+            self.request_keyframe()
+
+    def remove(self, viewer: Viewer) -> None:
+        """A viewer leaves; batches in flight may still reach it."""
+        self.viewers.discard(viewer)
+        self._catching_up.discard(viewer)
+        self._waiting.discard(viewer)
+        cohort = self._cohort(viewer)
+        cohort.video = [route for route in cohort.video if route is not viewer.video]
+        cohort.audio = [route for route in cohort.audio if route is not viewer.audio]
+        if not cohort.video and not cohort.audio:
+            self._cohorts.pop(viewer.payload_types, None)
+
+    def skip_to_keyframe(self, viewer: Viewer) -> None:
+        """A viewer whose link can't carry the mending: no video until the next keyframe."""
+        self._catching_up.discard(viewer)
+        cohort = self._cohort(viewer)
+        cohort.video = [route for route in cohort.video if route is not viewer.video]
+        self._waiting.add(viewer)
+        self.request_keyframe()
+
+    def waits(self, viewer: Viewer) -> bool:
+        """Whether the viewer is between a skip, or its join, and the next keyframe."""
+        return viewer in self._waiting
+
+    def sender_reports(self, utc_s: float) -> bytes:
+        """The RTCP compound for every viewer, before encryption (RFC 3550 §6.1)."""
+        return b"".join(
+            rtcp.serialize_sender_report(line.report(utc_s), self.cname)
+            for line in (self.video, self.audio)
+            if line.packets
+        )
+
+    def housekeep(self, now: float) -> None:
+        """About once a second: rates and rings."""
+        for line in (self.video, self.audio):
+            line.measure(now)
+            self._prune(line, now)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._pending.clear()
+
+    def _cohort(self, viewer: Viewer) -> Cohort:
+        cohort = self._cohorts.get(viewer.payload_types)
+        if cohort is None:
+            cohort = self._cohorts[viewer.payload_types] = Cohort(*viewer.payload_types)
+        return cohort
+
+    def _enter(self, viewer: Viewer, index: int) -> None:
+        viewer.begin_video(index)
+        if viewer.video is not None:
+            cohort = self._cohort(viewer)
+            cohort.video = [*cohort.video, viewer.video]
+
+    # -- what goes out ---------------------------------------------------------------------------
+
+    def _release(self, line: Line, packets: Sequence[OutPacket]) -> None:
+        line.released = packets[-1].index + 1
+        for cohort in self._cohorts.values():
+            if line is self.video:
+                routes, payload_type = cohort.video, cohort.video_payload_type
+            else:
+                routes, payload_type = cohort.audio, cohort.audio_payload_type
+            if routes:
+                self.sender.submit(lay_out(packets, payload_type, line.ssrc), routes)
+        self._prune(line, packets[-1].at)
+
+    def _prune(self, line: Line, now: float) -> None:
+        joiners = self._catching_up if line is self.video else ()
+        line.prune(now, min((viewer.position for viewer in joiners), default=line.next_index))
+
+    def _release_group(self) -> None:
+        share = -(-len(self._pending) // DRAIN_TICKS)
+        self._release_pending(max(GROUP_PACKETS, share))
+        if self._pending:
+            self._arm()
+
+    def _release_pending(self, count: int) -> None:
+        pending = self._pending
+        group = [pending.popleft() for _ in range(min(count, len(pending)))]
+        if group:
+            self._release(self.video, group)
+
+    def _catch_up(self, viewer: Viewer, now: float) -> bool:
+        """Send what is due to a joiner; True when it has reached its cohort."""
+        line, route = self.video, viewer.video
+        if route is None:
+            return True
+        due_s = viewer.catch_up_media_s + CATCH_UP_SPEED * (now - viewer.catch_up_began)
+        packets: list[OutPacket] = []
+        while viewer.position < line.released and len(packets) < CATCH_UP_PACKETS:
+            packet = line.ring.get(viewer.position)
+            if packet is None:
+                self._waiting.add(viewer)
+                return True
+            if packet.media_s > due_s:
+                break
+            packets.append(packet)
+            viewer.position += 1
+        if packets:
+            runs = lay_out(packets, viewer.payload_types[0], line.ssrc)
+            self.sender.submit(runs, [route])
+        if viewer.position < line.released:
+            return False
+        cohort = self._cohort(viewer)
+        cohort.video = [*cohort.video, route]
+        return True
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self.clock()
+        self._release_pending(max(GROUP_PACKETS, -(-len(self._pending) // DRAIN_TICKS)))
+        for viewer in list(self._catching_up):
+            if self._catch_up(viewer, now):
+                self._catching_up.discard(viewer)
+        if self._pending or self._catching_up:
+            self._arm()

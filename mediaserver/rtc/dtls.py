@@ -1,0 +1,215 @@
+"""aiortc's DTLS and SCTP behind an ICE path of ours: every private seam we use stands in this file.
+
+Seams, each held by a contract test: `RTCDtlsTransport(path, [certificate])` asks of its ICE transport
+only `role`, `_recv` and `_send`; `_set_role`, `_set_state`, `_setup_srtp`, `_srtp_profiles`, `_ssl`;
+`RTCCertificate._create_ssl_context`; `RTCSctpTransport._inbound_streams_max`.
+
+What differs from stock: one certificate and one SSL context serve every session (98 KiB become 26),
+the certificate leaves in one handshake record instead of three, AES-128-GCM is preferred and AES-CM
+kept for FFmpeg, RSA peers are accepted, and SRTP never enters here: keys are exported instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from aiortc import (
+    RTCCertificate,
+    RTCDataChannel,
+    RTCDataChannelParameters,
+    RTCDtlsFingerprint,
+    RTCDtlsParameters,
+    RTCDtlsTransport,
+    RTCSctpCapabilities,
+    RTCSctpTransport,
+)
+from aiortc.rtcdtlstransport import (
+    SRTP_AEAD_AES_128_GCM,
+    SRTP_AES128_CM_SHA1_80,
+    SRTPProtectionProfile,
+    State,
+)
+from OpenSSL import SSL
+
+DtlsRole = Literal["server", "client"]
+
+PROFILES = [SRTP_AEAD_AES_128_GCM, SRTP_AES128_CM_SHA1_80]
+CIPHERS = (
+    b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:"
+    b"ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA"
+)
+CIPHERTEXT_MTU = 1200
+INBOUND_DATAGRAMS = 64  # a handshake flight is 3, an SCTP window about 20; more is a flood
+INBOUND_SCTP_STREAMS = 16  # two are used
+ROTATE_AFTER = datetime.timedelta(days=7)  # certificates live 30 days
+
+
+@dataclass(frozen=True, slots=True)
+class SrtpKeys:
+    """Keying material of RFC 5764 §4.2, seen from our side."""
+
+    profile: SRTPProtectionProfile
+    tx_key: bytes
+    tx_salt: bytes
+    rx_key: bytes
+    rx_salt: bytes
+
+    @property
+    def gcm(self) -> bool:
+        return self.profile is SRTP_AEAD_AES_128_GCM
+
+
+class Certificate(RTCCertificate):
+    """A self-signed P-256 certificate with the one SSL context of all its sessions."""
+
+    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
+        context: SSL.Context | None = getattr(self, "_context", None)
+        if context is None:
+            context = super()._create_ssl_context(srtp_profiles)
+            context.set_options(SSL.OP_NO_QUERY_MTU)
+            context.set_cipher_list(CIPHERS)
+            self._context = context
+        return context
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 fingerprint as in SDP (RFC 8122 §5), without the algorithm's name."""
+        return next(f.value for f in self.getFingerprints() if f.algorithm == "sha-256")
+
+
+class Certificates:
+    """Hands out the current certificate and makes a new one well before the old one expires."""
+
+    def __init__(self) -> None:
+        self._current = Certificate.generateCertificate()
+        self._made_at = datetime.datetime.now(tz=datetime.UTC)
+
+    def current(self) -> Certificate:
+        now = datetime.datetime.now(tz=datetime.UTC)
+        if now - self._made_at > ROTATE_AFTER:
+            self._current = Certificate.generateCertificate()
+            self._made_at = now
+        return self._current
+
+
+class IcePath:
+    """What aiortc's DTLS needs of an ICE transport: a bounded queue in, a datagram out."""
+
+    role = "controlled"
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self._send_datagram = send
+        self._queue: deque[bytes] = deque(maxlen=INBOUND_DATAGRAMS)
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def feed(self, data: bytes) -> None:
+        """Queue one datagram of first byte 20-63; the oldest falls out when nobody reads."""
+        self._queue.append(data)
+        self._wake()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake()
+
+    async def _recv(self) -> bytes:
+        while not self._queue:
+            if self._closed:
+                raise ConnectionError("path closed")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._queue.popleft()
+
+    async def _send(self, data: bytes) -> None:
+        if self._closed:
+            raise ConnectionError("path closed")
+        self._send_datagram(data)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Dtls(RTCDtlsTransport):
+    """A DTLS session that exports its SRTP keys; `keys` is set once connected."""
+
+    def __init__(
+        self, path: IcePath, certificate: Certificate, role: DtlsRole, on_closed: Callable[[], None]
+    ) -> None:
+        super().__init__(cast(Any, path), [certificate])
+        self.keys: SrtpKeys | None = None
+        self._on_closed = on_closed
+        self._set_role(role)
+        self._srtp_profiles = PROFILES
+
+    async def connect(self, fingerprints: list[tuple[str, str]]) -> SrtpKeys | None:
+        """Shake hands and check the peer's certificate; None when that failed."""
+        await self.start(
+            RTCDtlsParameters([RTCDtlsFingerprint(name, value) for name, value in fingerprints])
+        )
+        return self.keys if self._state == State.CONNECTED else None
+
+    def _set_state(self, state: State) -> None:
+        if state == State.CONNECTING:
+            assert self._ssl is not None
+            self._ssl.set_ciphertext_mtu(CIPHERTEXT_MTU)
+        super()._set_state(state)
+        if state == State.CLOSED:
+            self._on_closed()
+
+    def _setup_srtp(self) -> None:
+        assert self._ssl is not None
+        selected = self._ssl.get_selected_srtp_profile()
+        profile = next((p for p in PROFILES if p.openssl_profile == selected), None)
+        if profile is None:
+            self._set_state(State.FAILED)
+            return
+        key_length, salt_length = profile.key_length, profile.salt_length
+        material = self._ssl.export_keying_material(
+            b"EXTRACTOR-dtls_srtp", 2 * (key_length + salt_length)
+        )
+        keys = material[:key_length], material[key_length : 2 * key_length]
+        salts = material[2 * key_length :][:salt_length], material[2 * key_length + salt_length :]
+        ours, theirs = (1, 0) if self._role == "server" else (0, 1)
+        self.keys = SrtpKeys(profile, keys[ours], salts[ours], keys[theirs], salts[theirs])
+
+
+class DataChannels:
+    """The two negotiated channels of a session: id 0 `hawker`, id 1 `hawker-live`."""
+
+    def __init__(self, dtls: Dtls, on_message: Callable[[int, str | bytes], None]) -> None:
+        self._sctp = RTCSctpTransport(dtls)
+        self._sctp._inbound_streams_max = INBOUND_SCTP_STREAMS
+        reliable = RTCDataChannelParameters(label="hawker", negotiated=True, id=0)
+        live = RTCDataChannelParameters(
+            label="hawker-live", negotiated=True, id=1, ordered=False, maxRetransmits=0
+        )
+        self.channels = [RTCDataChannel(self._sctp, each) for each in (reliable, live)]
+        for number, channel in enumerate(self.channels):
+            channel.on("message", lambda data, number=number: on_message(number, data))
+
+    async def start(self, remote_port: int, max_message_bytes: int) -> None:
+        """Open the SCTP association (RFC 8841 §9.3)."""
+        await self._sctp.start(RTCSctpCapabilities(max_message_bytes), remote_port)
+
+    def send(self, channel: int, data: str | bytes) -> bool:
+        """Queue a message; False when the channel isn't open or its queue is full."""
+        target = self.channels[channel]
+        if target.readyState != "open" or target.bufferedAmount > MAX_BUFFERED_BYTES:
+            return False
+        target.send(data)
+        return True
+
+    async def stop(self) -> None:
+        await self._sctp.stop()
+
+
+MAX_BUFFERED_BYTES = 256 << 10  # a viewer that far behind is not live

@@ -1,0 +1,162 @@
+"""One incoming RTP stream: put in order, asked for again, reported on (RFC 3550 §6.4, RFC 4585 §6.2.1).
+
+A gap is asked for at once and then once per round trip; what has not come after WAIT_S is given up and
+the next packet says so, so that the depacketizer drops the damaged frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mediaserver.protocol import rtcp
+from mediaserver.protocol.rtp import RtpPacket, SequenceUnwrapper
+
+WAIT_S = 0.25
+RETRY_S = 0.06
+RETRIES = 4
+HELD_PACKETS = 512
+MAX_GAP = 1024  # a larger step is a restart of the sender
+
+
+@dataclass(slots=True)
+class Missing:
+    since: float
+    asked_at: float
+    asked: int = 1
+
+
+class RtpReceiver:
+    """Reorders the packets of one SSRC and hands them on as `deliver(packet, gap)`."""
+
+    def __init__(
+        self,
+        clock_rate: int,
+        deliver: Callable[[RtpPacket, bool], None],
+        ask: Callable[[int, list[int]], None],
+    ) -> None:
+        self.ssrc = 0
+        self.received = 0
+        self.given_up = 0
+        self._clock_rate = clock_rate
+        self._deliver = deliver
+        self._ask = ask
+        self._unwrapper = SequenceUnwrapper()
+        self._next = -1
+        self._first = 0
+        self._highest = 0
+        self._held: dict[int, RtpPacket] = {}
+        self._missing: dict[int, Missing] = {}
+        self._jitter = 0.0
+        self._transit = 0.0
+        self._last_sr = 0
+        self._last_sr_at = 0.0
+        self._reported_expected = 0
+        self._reported_received = 0
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._missing)
+
+    def receive(self, packet: RtpPacket, now: float) -> None:
+        """Take one packet; late and doubled ones are dropped."""
+        if packet.ssrc != self.ssrc:
+            self._restart(packet)
+        index = self._unwrapper.unwrap(packet.sequence)
+        if abs(index - self._next) > MAX_GAP:
+            self._restart(packet)
+            index = self._unwrapper.unwrap(packet.sequence)
+        self.received += 1
+        self._measure_jitter(packet.timestamp, now)
+        if index < self._next or index in self._held:
+            return
+        self._missing.pop(index, None)
+        self._held[index] = packet
+        if index > self._highest:
+            gap = list(range(max(self._highest + 1, self._next), index))
+            for each in gap:
+                self._missing[each] = Missing(now, now)
+            if gap:
+                self._ask(self.ssrc, [each & 0xFFFF for each in gap])
+            self._highest = index
+        self._drain()
+        if len(self._held) > HELD_PACKETS:
+            self._give_up(min(self._held))
+
+    def tick(self, now: float) -> None:
+        """Ask again for what is missing, give up what is too late."""
+        again: list[int] = []
+        latest = -1
+        for index, missing in self._missing.items():
+            if now - missing.since >= WAIT_S:
+                latest = max(latest, index)
+            elif missing.asked < RETRIES and now - missing.asked_at >= RETRY_S:
+                missing.asked += 1
+                missing.asked_at = now
+                again.append(index & 0xFFFF)
+        if latest >= 0:
+            self._give_up(latest + 1)
+        if again:
+            self._ask(self.ssrc, again)
+
+    def on_sender_report(self, report: rtcp.SenderReport, now: float) -> None:
+        self._last_sr = rtcp.compact_ntp(report.ntp)
+        self._last_sr_at = now
+
+    def report(self, now: float) -> rtcp.ReportBlock:
+        """The reception report since the last one."""
+        expected = self._highest - self._first + 1
+        lost = max(0, expected - self.received)
+        interval = expected - self._reported_expected
+        missed = interval - (self.received - self._reported_received)
+        self._reported_expected, self._reported_received = expected, self.received
+        fraction = min(255, max(0, missed) * 256 // interval) if interval > 0 else 0
+        delay = int((now - self._last_sr_at) * 65536) if self._last_sr else 0
+        return rtcp.ReportBlock(
+            self.ssrc,
+            fraction,
+            min(lost, 0x7FFFFF),
+            self._highest & 0xFFFFFFFF,
+            int(self._jitter),
+            self._last_sr,
+            delay & 0xFFFFFFFF,
+        )
+
+    def _restart(self, packet: RtpPacket) -> None:
+        self.ssrc = packet.ssrc
+        self._unwrapper = SequenceUnwrapper()
+        self._next = self._first = self._unwrapper.unwrap(packet.sequence)
+        self._highest = self._next - 1
+        self.received = self._reported_expected = self._reported_received = 0
+        self._held.clear()
+        self._missing.clear()
+        self._unwrapper = SequenceUnwrapper()
+
+    def _drain(self, gap: bool = False) -> None:
+        while (packet := self._held.pop(self._next, None)) is not None:
+            self._next += 1
+            self._deliver(packet, gap)
+            gap = False
+
+    def _give_up(self, index: int) -> None:
+        """Go on at the first held packet from `index` on."""
+        following = [each for each in self._held if each >= index]
+        target = min(following, default=index)
+        for each in [each for each in self._missing if each < target]:
+            del self._missing[each]
+            self.given_up += 1
+        for each in sorted(each for each in self._held if each < target):
+            # packets before a hole that was given up are still in order among themselves
+            packet = self._held.pop(each)
+            self._deliver(packet, each != self._next)
+            self._next = each + 1
+        gap = self._next != target
+        self._next = target
+        self._drain(gap)
+
+    def _measure_jitter(self, timestamp: int, now: float) -> None:
+        transit = now * self._clock_rate - timestamp
+        change = abs(transit - self._transit)
+        self._transit = transit
+        if change < self._clock_rate:  # not the first, and no wrap
+            self._jitter += (change - self._jitter) / 16

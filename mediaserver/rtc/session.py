@@ -1,0 +1,150 @@
+"""One peer on the UDP port: ICE-lite credentials, DTLS, SRTP and data channels, until it closes.
+
+Who closes whom: the transport owns its sessions; a session closes its data channels and its DTLS and
+tells its handler once. Not connected within CONNECT_S, or no authenticated STUN for SILENT_S: closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from mediaserver.errors import PeerError, ProtocolError
+from mediaserver.protocol import rtcp
+from mediaserver.rtc.dtls import Certificate, DataChannels, Dtls, DtlsRole, IcePath
+from mediaserver.rtc.srtp import Srtp
+
+log = logging.getLogger("hawker.rtc")
+
+Address = tuple[str, int]
+
+CONNECT_S = 10.0
+SILENT_S = 30.0  # RFC 7675 §5.1: consent expires
+ADDRESSES = 4  # per session: Wi-Fi, mobile and their predecessors
+
+
+class Handler(Protocol):
+    """What a session's owner is told; `now` is monotonic seconds."""
+
+    def on_connected(self, session: Session) -> None: ...
+    def on_rtp(self, data: bytes, now: float) -> None: ...
+    def on_rtcp(self, packets: Sequence[rtcp.RtcpPacket], now: float) -> None: ...
+    def on_message(self, channel: int, data: str | bytes) -> None: ...
+    def on_moved(self, address: Address) -> None: ...
+    def on_closed(self, reason: str) -> None: ...
+
+
+class Session:
+    """The state of one peer; made by `Transport.open`."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        certificate: Certificate,
+        role: DtlsRole,
+        fingerprints: Sequence[tuple[str, str]],
+        send: Callable[[bytes, Address], None],
+        close: Callable[[Session, str], None],
+        now: float,
+        sctp: tuple[int, int] | None,
+    ) -> None:
+        self.id = secrets.token_urlsafe(16)
+        self.ufrag = secrets.token_hex(6)
+        self.password = secrets.token_urlsafe(24)
+        self.handler = handler
+        self.role = role
+        self.address: Address | None = None
+        self.addresses: deque[Address] = deque()
+        self.srtp: Srtp | None = None
+        self.channels: DataChannels | None = None
+        self.opened_at = self.last_stun = now
+        self._fingerprints = list(fingerprints)
+        self._send_datagram = send
+        self._close = close
+        self._sctp = sctp
+        self._path = IcePath(self.send)
+        self._dtls = Dtls(self._path, certificate, role, self._on_dtls_closed)
+        self._reachable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"rtc {self.id}")
+
+    def send(self, data: bytes) -> None:
+        """Send one finished datagram to the selected address; dropped while there is none."""
+        if self.address is not None:
+            self._send_datagram(data, self.address)
+
+    def on_check(self, address: Address, nominated: bool, now: float) -> list[Address]:
+        """A verified connectivity check; returns the addresses that fell out of the bounded list."""
+        self.last_stun = now
+        dropped: list[Address] = []
+        if address not in self.addresses:
+            self.addresses.append(address)
+            if len(self.addresses) > ADDRESSES:
+                oldest = next(each for each in self.addresses if each != self.address)
+                self.addresses.remove(oldest)
+                dropped.append(oldest)
+        if self.address is None:
+            self.address = address
+            self._reachable.set_result(None)
+        elif nominated and address != self.address:
+            log.info("session %s moved to %s:%d", self.id, *address)
+            self.address = address
+            self.handler.on_moved(address)
+        return dropped
+
+    def on_dtls(self, data: bytes) -> None:
+        self._path.feed(data)
+
+    def on_srtp(self, data: bytes, now: float) -> None:
+        """Hand on the RTP or RTCP inside; raises ProtocolError when it is not from this peer."""
+        if self.srtp is None:
+            return
+        if 192 <= data[1] <= 223:
+            self.handler.on_rtcp(rtcp.parse(self.srtp.unprotect_rtcp(data)), now)
+        else:
+            self.handler.on_rtp(self.srtp.unprotect(data), now)
+
+    def send_rtcp(self, compound: bytes) -> None:
+        if self.srtp is not None:
+            self.send(self.srtp.protect_rtcp(compound))
+
+    def overdue(self, now: float) -> str | None:
+        """Why this session should be closed now, if it should."""
+        if self.srtp is None and now - self.opened_at > CONNECT_S:
+            return "not connected in time"
+        if now - self.last_stun > SILENT_S:
+            return "silent"
+        return None
+
+    async def goodbye(self, reason: str) -> None:
+        """End the session and tell the peer; the transport has forgotten it already."""
+        self.handler.on_closed(reason)
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        if self.channels is not None:
+            await self.channels.stop()
+        await self._dtls.stop()
+        self._path.close()
+
+    async def _run(self) -> None:
+        try:
+            await self._reachable
+            keys = await self._dtls.connect(self._fingerprints)
+            if keys is None:
+                raise ProtocolError("DTLS handshake failed")
+            self.srtp = Srtp(keys)
+            if self._sctp is not None:
+                self.channels = DataChannels(self._dtls, self.handler.on_message)
+            self.handler.on_connected(self)
+            if self.channels is not None and self._sctp is not None:
+                await self.channels.start(*self._sctp)
+        except (PeerError, ConnectionError) as exc:
+            self._close(self, str(exc))
+
+    def _on_dtls_closed(self) -> None:
+        self._close(self, "peer closed")

@@ -1,0 +1,235 @@
+"""The one UDP port: datagrams told apart by first byte (RFC 7983), then by address.
+
+ICE-lite (RFC 8445 §2.5): checks are answered, never sent. An unknown address is only ever learnt from
+a Binding request whose MESSAGE-INTEGRITY verifies; everything else from it is dropped and counted, and
+nothing here logs per datagram. Only first bytes 20-63 reach aiortc, never an empty datagram.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import ifaddr
+
+from mediaserver.errors import ProtocolError, Unavailable
+from mediaserver.protocol import stun
+from mediaserver.protocol.sdp import Candidate
+from mediaserver.rtc.dtls import Certificate, Certificates, DtlsRole
+from mediaserver.rtc.sender import Sender
+from mediaserver.rtc.session import Address, Handler, Session
+
+log = logging.getLogger("hawker.rtc")
+
+DATAGRAM_BYTES = 1500  # no peer sends more over Ethernet; longer ones are dropped
+READS_PER_WAKE = 128  # about 1 ms
+SOCKET_BUFFER_BYTES = 4 << 20  # the kernel caps it at net.core.{r,w}mem_max
+SWEEP_S = 1.0
+HOST_PRIORITY = 2130706431  # RFC 8445 §5.1.2.1: type 126, local 65535, component 1
+
+
+@dataclass(slots=True)
+class Dropped:
+    """Datagrams that were nobody's, by reason."""
+
+    empty_or_long: int = 0
+    unknown_address: int = 0
+    bad_stun: int = 0
+    bad_srtp: int = 0
+    other: int = 0
+
+
+@dataclass(eq=False)
+class Transport:
+    """All WebRTC sessions of one process on one UDP socket."""
+
+    host: str
+    port: int
+    public_addresses: Sequence[str] = ()
+    max_sessions: int = 4096
+    clock: Callable[[], float] = time.monotonic
+    sessions: dict[str, Session] = field(default_factory=dict)
+    dropped: Dropped = field(default_factory=Dropped)
+
+    def __post_init__(self) -> None:
+        self._by_ufrag: dict[str, Session] = {}
+        self._by_address: dict[Address, Session] = {}
+        self._goodbyes: set[asyncio.Task[None]] = set()
+        self._certificates = Certificates()
+        self._sweeps: list[Callable[[float], None]] = []
+        self._sweep_timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Bind the socket and begin to read; raises OSError when the port is taken."""
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+            self._socket.bind((self.host, self.port))
+        except OSError:
+            self._socket.close()
+            raise
+        self.port = self._socket.getsockname()[1]
+        self.sender = Sender(self._socket, self.clock)
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._on_readable)
+        self._arm_sweep()
+
+    async def stop(self) -> None:
+        """Close every session with a DTLS goodbye, then the socket."""
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+        for session in list(self.sessions.values()):
+            self.close(session, "server is stopping")
+        if self._goodbyes:
+            await asyncio.wait(self._goodbyes, timeout=1.0)
+        self.sender.close()
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()
+
+    def every_second(self, callback: Callable[[float], None]) -> Callable[[], None]:
+        """Call back with monotonic seconds on each sweep; returns the call that ends it."""
+        self._sweeps.append(callback)
+        return lambda: self._sweeps.remove(callback)
+
+    def certificate(self) -> Certificate:
+        return self._certificates.current()
+
+    def open(
+        self,
+        handler: Handler,
+        certificate: Certificate,
+        role: DtlsRole,
+        fingerprints: Sequence[tuple[str, str]],
+        sctp: tuple[int, int] | None = None,
+    ) -> Session:
+        """A session waiting for its peer's first check; raises Unavailable when full.
+
+        `sctp` is the peer's SCTP port and its largest message in bytes, None without data channels.
+        """
+        if len(self.sessions) >= self.max_sessions:
+            raise Unavailable("no room for another session", headers={"Retry-After": "5"})
+        session = Session(
+            handler,
+            certificate,
+            role,
+            fingerprints,
+            self.send,
+            self.close,
+            self.clock(),
+            sctp,
+        )
+        self.sessions[session.id] = session
+        self._by_ufrag[session.ufrag] = session
+        return session
+
+    def close(self, session: Session, reason: str) -> None:
+        """Forget a session and say goodbye to its peer; calling it again does nothing."""
+        if self.sessions.pop(session.id, None) is None:
+            return
+        log.info("session %s closed: %s", session.id, reason)
+        self._by_ufrag.pop(session.ufrag, None)
+        for address in session.addresses:
+            if self._by_address.get(address) is session:
+                del self._by_address[address]
+        goodbye = asyncio.get_running_loop().create_task(session.goodbye(reason))
+        self._goodbyes.add(goodbye)
+        goodbye.add_done_callback(self._goodbyes.discard)
+
+    def send(self, data: bytes, address: Address) -> None:
+        """Send one finished datagram; lost like any other when the socket is full."""
+        try:
+            self._socket.sendto(data, address)
+        except OSError:
+            self.sender.errors += 1
+
+    def candidates(self) -> list[Candidate]:
+        """Host candidates: the configured public addresses, else every address of this machine."""
+        addresses = list(self.public_addresses) or _own_addresses(self.host)
+        return [
+            Candidate(address, self.port, HOST_PRIORITY - number * 256, foundation=str(number + 1))
+            for number, address in enumerate(addresses)
+        ]
+
+    def _on_readable(self) -> None:
+        receive = self._socket.recvfrom
+        for _ in range(READS_PER_WAKE):
+            try:
+                data, address = receive(DATAGRAM_BYTES + 1)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                continue
+            self._on_datagram(data, address)
+
+    def _on_datagram(self, data: bytes, address: Address) -> None:
+        if not 0 < len(data) <= DATAGRAM_BYTES:
+            self.dropped.empty_or_long += 1
+            return
+        first = data[0]
+        if first < 4:
+            self._on_stun(data, address)
+            return
+        session = self._by_address.get(address)
+        if session is None:
+            self.dropped.unknown_address += 1
+        elif 128 <= first < 192 and len(data) >= 12:
+            try:
+                session.on_srtp(data, self.clock())
+            except ProtocolError:
+                self.dropped.bad_srtp += 1
+        elif 20 <= first < 64:
+            session.on_dtls(data)
+        else:
+            self.dropped.other += 1
+
+    def _on_stun(self, data: bytes, address: Address) -> None:
+        try:
+            message = stun.parse(data)
+        except ProtocolError:
+            self.dropped.bad_stun += 1
+            return
+        if message.message_type != stun.BINDING_REQUEST or message.username is None:
+            self.dropped.bad_stun += 1
+            return
+        session = self._by_ufrag.get(message.username.partition(":")[0])
+        key = session.password.encode() if session else b""
+        if session is None or not stun.verify_integrity(data, message, key):
+            self.dropped.bad_stun += 1
+            return
+        if message.ice_controlled is not None:
+            error = stun.binding_error(message.transaction_id, 487, "Role Conflict", key)
+            self.send(error, address)
+            return
+        for old in session.on_check(address, message.use_candidate, self.clock()):
+            if self._by_address.get(old) is session:
+                del self._by_address[old]
+        self._by_address[address] = session
+        self.send(stun.binding_success(message.transaction_id, address, key), address)
+
+    def _arm_sweep(self) -> None:
+        self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        self._arm_sweep()
+        now = self.clock()
+        for session in list(self.sessions.values()):
+            reason = session.overdue(now)
+            if reason is not None:
+                self.close(session, reason)
+        for callback in list(self._sweeps):
+            callback(now)
+
+
+def _own_addresses(host: str) -> list[str]:
+    if host not in ("0.0.0.0", ""):
+        return [host]
+    addresses = [
+        str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4
+    ]
+    # loopback last: it serves a browser on this very machine, and nobody else
+    return sorted(addresses, key=lambda address: address.startswith("127."))
