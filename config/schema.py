@@ -1,0 +1,156 @@
+"""Every setting: its section, type, bounds and default. Unknown keys are refused.
+
+`default.toml` holds the same keys and values, each with its comment; a test compares the two.
+Values are strict (`"8080"` is no port, `1` is no boolean), so that a typing error never becomes
+another setting. A validator's message says what is allowed, not what is wrong.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+PLAYLIST_SEGMENTS = 3  # a live playlist holds no less than three target durations (RFC 8216 §6.2.2)
+SQLITE = "sqlite:"
+DATABASE = "hawker.db"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+OptionalPort = Annotated[int, Field(ge=-1, le=65535)]
+Count = Annotated[int, Field(ge=1)]
+Host = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class Http(Section):
+    host: Host = "0.0.0.0"
+    port: Port = 8080
+    https_port: OptionalPort = 8443
+    tls_cert: str = ""
+    tls_key: str = Field(default="", validate_default=True)
+
+    @field_validator("tls_key")
+    @classmethod
+    def _goes_with_the_certificate(cls, key: str, info: ValidationInfo) -> str:
+        if bool(key) != bool(info.data.get("tls_cert")):
+            raise ValueError("http.tls_cert and http.tls_key together, or neither")
+        return key
+
+
+class Rtmp(Section):
+    host: Host = "0.0.0.0"
+    port: Port = 1935
+
+
+class Webrtc(Section):
+    host: Host = "0.0.0.0"
+    port: Port = 8189
+    public_addresses: tuple[str, ...] = Field(default=(), strict=False)
+
+    @field_validator("public_addresses")
+    @classmethod
+    def _are_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ip_address(address)) for address in addresses)
+        except ValueError:
+            raise ValueError('a list of IP addresses, such as ["203.0.113.7"]') from None
+
+
+class Data(Section):
+    dir: Path = Field(default=Path("data"), strict=False)
+
+
+class Auth(Section):
+    admin_token: SecretStr = SecretStr("")
+    viewer_secret: SecretStr = SecretStr("")
+
+    @field_validator("admin_token")
+    @classmethod
+    def _fits_a_header(cls, token: SecretStr) -> SecretStr:
+        if not all("!" <= character <= "~" for character in token.get_secret_value()):
+            raise ValueError("printable ASCII without spaces, or empty")
+        return token
+
+
+class Hls(Section):
+    segment_ms: Annotated[int, Field(ge=500, le=30_000)] = 2000
+    window_s: Annotated[int, Field(ge=2, le=86_400)] = Field(default=60, validate_default=True)
+
+    @field_validator("window_s")
+    @classmethod
+    def _holds_a_playlist(cls, window_s: int, info: ValidationInfo) -> int:
+        segment_ms = info.data.get("segment_ms", 0)
+        if window_s * 1000 < PLAYLIST_SEGMENTS * segment_ms:
+            raise ValueError(f"at least {PLAYLIST_SEGMENTS} segments of {segment_ms} ms")
+        return window_s
+
+
+class Transcode(Section):
+    enabled: bool = True
+
+
+class Store(Section):
+    url: str = f"{SQLITE}data/{DATABASE}"
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_store(cls, url: str) -> str:
+        if not url.removeprefix(SQLITE) or not url.startswith(SQLITE):
+            raise ValueError(f'"{SQLITE}PATH"')
+        return url
+
+    @property
+    def sqlite_path(self) -> Path:
+        """Where the SQLite file is, as written: a relative path starts at the working directory."""
+        return Path(self.url.removeprefix(SQLITE))
+
+
+class Demo(Section):
+    enabled: bool = False
+
+
+class Log(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Limits(Section):
+    publisher_grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    rtmp_connections: Count = 2000
+    webrtc_sessions: Count = 5000
+    sessions_per_address: Count = 1000
+    posts_per_minute: Count = 6000
+
+
+class Config(Section):
+    http: Http = Http()
+    rtmp: Rtmp = Rtmp()
+    webrtc: Webrtc = Webrtc()
+    data: Data = Data()
+    auth: Auth = Auth()
+    hls: Hls = Hls()
+    transcode: Transcode = Transcode()
+    store: Store = Store()
+    demo: Demo = Demo()
+    log: Log = Log()
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _default_store_is_in_the_data_directory(self) -> Config:
+        if self.store == Store() and self.data != Data():
+            url = f"{SQLITE}{self.data.dir / DATABASE}"
+            object.__setattr__(self, "store", Store(url=url))  # frozen for everybody else
+        return self

@@ -1,0 +1,40 @@
+"""A `Config` as TOML text, secrets as `***`: what `hawker config` prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from config.schema import Config
+
+MASK = "***"
+
+
+def to_toml(config: Config) -> str:
+    """Every key of the configuration; `load` takes the text back, but for the secrets."""
+    return "\n".join(_lines(config)) + "\n"
+
+
+def _lines(config: Config) -> Iterator[str]:
+    for number, (section, values) in enumerate(config):
+        if number:
+            yield ""
+        yield f"[{section}]"
+        for key, value in values:
+            yield f"{key} = {_value(value)}"
+
+
+def _value(value: object) -> str:
+    match value:
+        case SecretStr():
+            return json.dumps(MASK if value.get_secret_value() else "")
+        case bool() | int() | float():
+            return json.dumps(value)
+        case tuple():
+            return f"[{', '.join(_value(item) for item in value)}]"
+        case str() | Path():
+            return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+    raise TypeError(f"no TOML for {type(value).__name__}")

@@ -1,0 +1,135 @@
+"""The command `hawker`, also `python -m mediaserver`: reads the configuration and runs the server.
+
+Exit codes: 0 done, 1 it cannot run as configured, 2 the command line is wrong; 1 and 2 say why in one
+line on stderr. On stdout the server prints nothing but its ready line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import benchmarks
+from config import Config, ConfigError, load, to_toml
+from mediaserver import banner, lifecycle, logs
+
+cli = typer.Typer(
+    name="hawker",
+    help="Hawker, a live-selling media server.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _settings(values: list[str]) -> list[str]:
+    for value in values:
+        if "=" not in value or "." not in value.partition("=")[0]:
+            raise typer.BadParameter(f"{value!r} is not SECTION.KEY=VALUE")
+    return values
+
+
+File = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="TOML file; default.toml explains every key."),
+]
+Settings = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="One setting; wins over file and environment. Repeatable.",
+        callback=_settings,
+    ),
+]
+
+
+@cli.command()
+def serve(config: File = None, settings: Settings = []) -> int:  # noqa: B006  # read, never written
+    """Run the server until SIGTERM or Ctrl-C."""
+    return _run(load(config, settings=settings))
+
+
+@cli.command()
+def demo(config: File = None, settings: Settings = []) -> int:  # noqa: B006
+    """Run the server with a synthetic host on the air, and print where to watch it."""
+    return _run(load(config, settings=[*settings, "demo.enabled=true"]))
+
+
+@cli.command("config")
+def show_config(config: File = None, settings: Settings = []) -> int:  # noqa: B006
+    """Print the effective configuration, secrets masked."""
+    typer.echo(to_toml(load(config, settings=settings)), nl=False)
+    return 0
+
+
+@cli.command(
+    context_settings={
+        "allow_extra_args": True,
+        "allow_interspersed_args": False,
+        "ignore_unknown_options": True,
+    }
+)
+def bench(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False)] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="List the benchmarks.")] = False,
+) -> int:
+    """Run a benchmark; what follows its name is passed on to it."""
+    available = benchmarks.available()
+    if list_all:
+        for each, summary in available.items():
+            typer.echo(f"{each:<16} {summary}")
+        return 0
+    if name is None:
+        raise typer.BadParameter("a name is missing; --list shows them", param_hint="NAME")
+    if name not in available:
+        nearest = difflib.get_close_matches(name, available, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else "--list shows them"
+        raise typer.BadParameter(f"no benchmark {name!r}; {hint}", param_hint="NAME")
+    code: int = importlib.import_module(f"benchmarks.{name}").main(context.args)
+    return code
+
+
+def _run(config: Config) -> int:
+    from mediaserver.app import App  # the other commands need not wait for all it imports
+
+    logs.configure(config.log.level, config.log.format)
+    app = App(config)
+
+    def announce() -> None:
+        typer.echo(json.dumps(app.ready_line()))
+        if config.demo.enabled:
+            banner.show(app.banner(), Console(stderr=True, highlight=False))
+
+    if sys.platform == "win32":
+        asyncio.run(lifecycle.run(app, announce))
+    else:
+        import uvloop
+
+        uvloop.run(lifecycle.run(app, announce))
+    return 0
+
+
+def main() -> int:
+    try:
+        code: int = cli(prog_name="hawker", standalone_mode=False)
+    except typer.TyperException as error:
+        line = " ".join(error.format_message().split())
+        typer.echo(f"hawker: {line} (hawker --help explains)", err=True)
+        return error.exit_code
+    except (ConfigError, lifecycle.StartError) as error:
+        typer.echo(f"hawker: {error}", err=True)
+        return 1
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
