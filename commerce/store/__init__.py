@@ -1,0 +1,23 @@
+"""The store: one generic seam, kept by the embedded SQLite file."""
+
+from commerce.store.seam import (
+    ABSENT,
+    INDEX_END,
+    BelowFloor,
+    Commit,
+    Conflict,
+    Store,
+    Versioned,
+)
+from commerce.store.sqlite import SqliteStore
+
+__all__ = [
+    "ABSENT",
+    "INDEX_END",
+    "BelowFloor",
+    "Commit",
+    "Conflict",
+    "SqliteStore",
+    "Store",
+    "Versioned",
+]
