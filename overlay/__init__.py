@@ -1,0 +1,1 @@
+"""Hawker's rooms: keys and tokens, events, their delivery and the pages."""
