@@ -32,6 +32,9 @@ MAX_RIDS = 16
 MAX_ICE_BYTES = 256  # ufrag and pwd (RFC 8839 §5.4)
 DEFAULT_MAX_MESSAGE_BYTES = 65_536  # RFC 8841 §6.1
 
+MID_EXTENSION = "urn:ietf:params:rtp-hdrext:sdes:mid"  # RFC 8843 §15.1
+RID_EXTENSION = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"  # RFC 8852
+
 _DIRECTIONS = frozenset(("sendrecv", "sendonly", "recvonly", "inactive"))
 _RTP_PROTOCOLS = frozenset(
     ("UDP/TLS/RTP/SAVPF", "TCP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF")
@@ -138,8 +141,9 @@ class AnswerMedia:
     """How one m-line is accepted.
 
     `payloads` are written as they stand (rtpmap, fmtp, rtcp-fb), so they are taken from the offer
-    and cut down first. `ssrc` and `rtx_ssrc` are those of what we send. `rids` are the simulcast
-    layers we receive. `max_message_size`, in bytes, is for data channels alone.
+    and cut down first. `ssrc` and `rtx_ssrc` are those of what we send, each used by one m-line
+    only. `rids` are the simulcast layers we receive; browsers then insist on RID_EXTENSION among
+    the `extmaps`. `max_message_size`, in bytes, is for data channels alone.
     """
 
     direction: Direction = "inactive"
@@ -356,8 +360,8 @@ def _direction(section: _Section, session: _Section) -> Direction:
 
 
 def _payloads(section: _Section, formats: tuple[str, ...]) -> dict[int, Codec]:
-    maps = dict(_by_payload_type(section.all("rtpmap")))
-    parameters = dict(_by_payload_type(section.all("fmtp")))
+    maps = _by_payload_type(section.all("rtpmap"))
+    parameters = _by_payload_type(section.all("fmtp"))
     feedback: dict[str, set[str]] = {}
     for line in section.all("rtcp-fb"):
         payload_type, _, value = line.partition(" ")
@@ -381,12 +385,14 @@ def _payloads(section: _Section, formats: tuple[str, ...]) -> dict[int, Codec]:
     return payloads
 
 
-def _by_payload_type(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+def _by_payload_type(lines: Iterable[str]) -> dict[int, str]:
+    values: dict[int, str] = {}
     for line in lines:
-        payload_type, _, value = line.partition(" ")
-        number = _number(payload_type, 127)
-        if number is not None:
-            yield number, value.strip()
+        text, _, value = line.partition(" ")
+        payload_type = _number(text, 127)
+        if payload_type is not None and value:
+            values.setdefault(payload_type, value.strip())
+    return values
 
 
 def _rtpmap(value: str) -> tuple[str, int, int] | None:
@@ -447,14 +453,15 @@ def _rtx_ssrcs(section: _Section) -> dict[int, int]:
 def _extmaps(parts: Iterable[_Section]) -> dict[str, int]:
     extmaps: dict[str, int] = {}
     for part in parts:
-        for line in part.all("extmap"):
+        lines = part.all("extmap")
+        if len(lines) > MAX_EXTMAPS:
+            raise ProtocolError("SDP with too many header extensions")
+        for line in lines:
             identifier, uri, *_ = [*line.split()[:2], "", ""]
             # RFC 8285 §5: 1 to 14, or to 255 in the two-byte form; a direction may follow.
             number = _number(identifier.partition("/")[0], 255)
             if number and uri:
                 extmaps.setdefault(uri, number)
-            if len(extmaps) > MAX_EXTMAPS:
-                raise ProtocolError("SDP with too many header extensions")
     return extmaps
 
 

@@ -1,0 +1,1 @@
+"""Thin aiohttp handlers: parse, one call, reply."""

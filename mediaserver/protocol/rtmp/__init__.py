@@ -1,0 +1,21 @@
+"""RTMP, server side, without input or output (Adobe's RTMP specification 1.0, 2012-12-21)."""
+
+from mediaserver.protocol.rtmp.connection import (
+    Event,
+    MediaReceived,
+    MetadataReceived,
+    PublishEnded,
+    PublishRequested,
+    RtmpConnection,
+    State,
+)
+
+__all__ = [
+    "Event",
+    "MediaReceived",
+    "MetadataReceived",
+    "PublishEnded",
+    "PublishRequested",
+    "RtmpConnection",
+    "State",
+]
