@@ -131,7 +131,6 @@ class Limits(Section):
     publisher_grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
     rtmp_connections: Count = 2000
     webrtc_sessions: Count = 5000
-    sessions_per_address: Count = 1000
     posts_per_minute: Count = 6000
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from mediaserver.access import Access
+from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.signalling import CORS, bearer, created, options, read_offer
 from mediaserver.egress.whep import WhepEgress
 
@@ -12,9 +13,10 @@ from mediaserver.egress.whep import WhepEgress
 class WhepApi:
     """Handlers of `/whep/{room}`."""
 
-    def __init__(self, egress: WhepEgress, access: Access) -> None:
+    def __init__(self, egress: WhepEgress, access: Access, limiter: AddressLimiter) -> None:
         self._egress = egress
         self._access = access
+        self._limiter = limiter
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -25,6 +27,7 @@ class WhepApi:
         ]
 
     async def _post(self, request: web.Request) -> web.Response:
+        self._limiter.check(request.remote)
         room = request.match_info["room"]
         await self._access.watch(room, bearer(request))
         offer = await read_offer(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.signalling import CORS, created, options, read_offer, required_bearer
 from mediaserver.ingest.whip import WhipIngest
 
@@ -11,8 +12,9 @@ from mediaserver.ingest.whip import WhipIngest
 class WhipApi:
     """Handlers of `/whip`."""
 
-    def __init__(self, ingest: WhipIngest) -> None:
+    def __init__(self, ingest: WhipIngest, limiter: AddressLimiter) -> None:
         self._ingest = ingest
+        self._limiter = limiter
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -23,6 +25,7 @@ class WhipApi:
         ]
 
     async def _post(self, request: web.Request) -> web.Response:
+        self._limiter.check(request.remote)
         key = required_bearer(request)
         offer = await read_offer(request)
         resource, answer = await self._ingest.publish(key, offer, request.remote or "")

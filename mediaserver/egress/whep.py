@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from mediaserver.errors import Conflict, NotFound, NotLive, ProtocolError
@@ -21,6 +23,7 @@ log = logging.getLogger("hawker.whep")
 FEEDBACK = frozenset({"nack", "nack pli", "ccm fir", "goog-remb"})
 RETRY_AFTER_S = 2
 MAX_MESSAGE_BYTES = 16 << 10
+REPORTS_PER_PASS = 64  # about 0.5 ms
 OnMessage = Callable[["WhepSession", int, str | bytes], None]
 
 
@@ -77,19 +80,23 @@ class Channel:
         self.stream = stream
         self.sessions: set[WhepSession] = set()
         self.broadcast = Broadcast(egress.transport.sender, self._request_keyframe)
-        self._readers = [stream.subscribe(), opus.subscribe()]
+        self.malformed = 0  # packets that are not what their track says
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._pump(reader)) for reader in self._readers]
+        self._tasks = [
+            loop.create_task(self._read_source(stream.subscribe())),
+            loop.create_task(self._read_opus(opus.subscribe())),
+        ]
 
     def leave(self, session: WhepSession) -> None:
         self.sessions.discard(session)
+        self.close_unless_watched()
+
+    def close_unless_watched(self) -> None:
         if not self.sessions:
             self.close()
 
     def close(self) -> None:
         """Stop reading; the last viewer has left."""
-        for reader in self._readers:
-            reader.close()
         for task in self._tasks:
             task.cancel()
         self.broadcast.close()
@@ -101,17 +108,34 @@ class Channel:
             if each.session is not None:
                 self.egress.transport.close(each.session, reason)
 
+    async def _read_source(self, reader: Reader) -> None:
+        try:
+            await self._pump(reader)
+            self.end("source has B-frames")
+        except StreamEnded:
+            self.end("stream ended")
+
+    async def _read_opus(self, reader: Reader) -> None:
+        """The rendition may end and come again while the source goes on."""
+        while not self.stream.removed:
+            with contextlib.suppress(StreamEnded):
+                await self._pump(reader)
+                return
+            reader = self.egress.opus(self.stream).subscribe()
+
     async def _pump(self, reader: Reader) -> None:
-        broadcast, stream = self.broadcast, self.stream
+        """Feed the broadcast until the source turns out to have B-frames; raises StreamEnded."""
         try:
             while True:
                 for packet in await reader.read():
-                    if stream.reordered:
-                        self.end("source has B-frames")
+                    if self.stream.reordered:
                         return
-                    broadcast.feed(packet)
-        except StreamEnded:
-            self.end("stream ended")
+                    try:
+                        self.broadcast.feed(packet)
+                    except ProtocolError:
+                        self.malformed += 1
+        finally:
+            reader.close()
 
     def _request_keyframe(self) -> None:
         self.stream.request_keyframe(time.monotonic())
@@ -125,6 +149,7 @@ class WhepEgress:
         self.on_message = on_message
         self._hub = hub
         self._channels: dict[str, Channel] = {}
+        self._reports: deque[tuple[Broadcast, list[Viewer]]] = deque()  # a second's, at most
         self._stop_sweep = transport.every_second(self._every_second)
 
     @property
@@ -152,6 +177,12 @@ class WhepEgress:
             )
         offer = sdp.parse(offer_sdp)
         channel = self._channel(stream)
+        try:
+            return self._open(channel, offer)
+        finally:
+            channel.close_unless_watched()
+
+    def _open(self, channel: Channel, offer: sdp.Offer) -> tuple[str, str]:
         medias, payload_types, sctp = _accept(offer, channel.broadcast)
         first = next((m for m, a in zip(offer.medias, medias, strict=True) if a), None)
         if first is None or not first.fingerprints:
@@ -178,7 +209,7 @@ class WhepEgress:
             setup=setup,
             candidates=self.transport.candidates(),
             cname=channel.broadcast.cname,
-            stream_id=f"hawker-{name}",
+            stream_id=f"hawker-{channel.stream.name}",
         )
         return session.id, answer
 
@@ -191,13 +222,18 @@ class WhepEgress:
 
     def close(self) -> None:
         self._stop_sweep()
+        self._reports.clear()
         for channel in self.channels:
             channel.close()
 
+    def opus(self, stream: Stream) -> Stream:
+        """The stream's audio as WebRTC wants it, where the source sends another codec."""
+        return self._hub.rendition(stream, "opus")
+
     def _channel(self, stream: Stream) -> Channel:
         channel = self._channels.get(stream.name)
-        if channel is None:
-            channel = Channel(self, stream, self._hub.rendition(stream, "opus"))
+        if channel is None or channel.stream is not stream:  # one of that name has just ended
+            channel = Channel(self, stream, self.opus(stream))
             self._channels[stream.name] = channel
         return channel
 
@@ -206,12 +242,24 @@ class WhepEgress:
             del self._channels[channel.stream.name]
 
     def _every_second(self, now: float) -> None:
-        utc_s = time.time()
+        reporting = bool(self._reports)
         for channel in self.channels:
             channel.broadcast.housekeep(now)
-            compound = channel.broadcast.sender_reports(utc_s)
-            for viewer in channel.broadcast.viewers:
-                viewer.report(compound)
+            viewers = list(channel.broadcast.viewers)
+            for first in range(0, len(viewers), REPORTS_PER_PASS):
+                part = viewers[first : first + REPORTS_PER_PASS]
+                self._reports.append((channel.broadcast, part))
+        if not reporting:
+            self._report()
+
+    def _report(self) -> None:
+        if not self._reports:
+            return
+        broadcast, viewers = self._reports.popleft()
+        compound = broadcast.sender_reports(time.time())
+        for viewer in viewers:
+            viewer.report(compound)
+        asyncio.get_running_loop().call_soon(self._report)
 
 
 def _accept(
@@ -228,7 +276,8 @@ def _accept(
         payload_type: int | None = None
         if media.usable and chosen.get(media.kind) == -1:
             choose = sdp.choose_h264 if media.kind == "video" else sdp.choose_opus
-            payload_type = choose(media)
+            if media.direction in ("recvonly", "sendrecv"):
+                payload_type = choose(media)
         if payload_type is None:
             medias.append(None)
             continue

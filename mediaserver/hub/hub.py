@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from mediaserver.hub.stream import Notice, Stream
+from mediaserver.hub.stream import Stream
 from mediaserver.hub.timeline import Timeline
 from mediaserver.media import Packet, Track
 
@@ -71,12 +71,6 @@ class Publication:
         """A sender report of the publisher (RFC 3550 §6.4.1): its `timestamp` was at its `ntp_s`."""
         if not self.closed:
             self.stream.timeline.align(kind, timestamp, ntp_s)
-
-    def notice(self, notice: Notice) -> None:
-        """Tell the host something, once per code and publication."""
-        if notice.code not in self.stream.notices:
-            self.stream.notices[notice.code] = notice
-            log.info("stream %s: notice %s", self.stream.name, notice.code)
 
     def close(self, reason: str) -> None:
         """End this turn; the stream waits for a return. Calling it again does nothing."""

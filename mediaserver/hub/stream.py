@@ -7,6 +7,7 @@ leaves the stream.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import Literal
 
 from mediaserver.hub.timeline import Timeline
 from mediaserver.media import Kind, Packet, Track
+
+log = logging.getLogger("hawker.hub")
 
 READER_PACKETS = 1024  # about 12 s of 30 frames/s and AAC: beyond it a reader is not live
 READER_BYTES = 16 << 20
@@ -99,6 +102,12 @@ class Stream:
         if self.on_keyframe_request and now - self._asked_at >= KEYFRAME_REQUEST_S:
             self._asked_at = now
             self.on_keyframe_request()
+
+    def notice(self, notice: Notice) -> None:
+        """Tell the host something, once per code and publication."""
+        if notice.code not in self.notices:
+            self.notices[notice.code] = notice
+            log.warning("stream %s: %s", self.name, notice.code)
 
     def remove(self) -> None:
         """End every reader; called by the hub."""

@@ -80,6 +80,7 @@ class Timeline:
         self._clocks.clear()
         self._reports.clear()
         self._began_at = None
+        self.jumps = 0
 
     @property
     def epoch_ms(self) -> float:

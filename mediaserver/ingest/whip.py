@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from mediaserver.access import Access
-from mediaserver.errors import NotFound, ProtocolError
+from mediaserver.errors import NotFound, PeerError, ProtocolError
 from mediaserver.hub import Hub, Publication
 from mediaserver.media import OPUS_CLOCK_RATE, VIDEO_CLOCK_RATE, Kind, Track
 from mediaserver.protocol import rtcp, rtp, sdp
@@ -54,6 +54,7 @@ class WhipPublisher:
         self._sps: dict[bytes, None] = {}
         self._pps: dict[bytes, None] = {}
         self._depacketizer = Depacketizer()
+        self.malformed = 0  # RTP payloads that are not H.264 in RTP
         self._need_keyframe = True
         self._asked_at = -PLI_INTERVAL_S
         self._now = time.monotonic()
@@ -153,9 +154,16 @@ class WhipPublisher:
             )
 
     def _on_video(self, packet: rtp.RtpPacket, gap: bool) -> None:
-        units = self._depacketizer.feed(packet.payload, packet.marker, packet.timestamp, gap=gap)
-        for unit in units:
-            self._on_access_unit(unit)
+        if gap:  # whole pictures may be missing, which those that follow refer to
+            self._need_keyframe = True
+        try:
+            for unit in self._depacketizer.feed(
+                packet.payload, packet.marker, packet.timestamp, gap=gap
+            ):
+                self._on_access_unit(unit)
+        except ProtocolError:
+            self.malformed += 1
+            self._need_keyframe = True
 
     def _on_access_unit(self, unit: AccessUnit) -> None:
         types = [nal_type(nal) for nal in unit.nals]
@@ -196,7 +204,11 @@ class WhipIngest:
 
     async def publish(self, key: str, offer_sdp: bytes, remote: str) -> tuple[str, str]:
         """Accept an offer; (resource id, answer). Raises Unauthorized, ProtocolError, Unavailable."""
-        name = await self._access.publish(key)
+        try:
+            name = await self._access.publish(key)
+        except PeerError as error:
+            log.warning("publish from %s refused: %s", remote, error.detail)
+            raise
         offer = sdp.parse(offer_sdp)
         medias, kinds = _accept(offer)
         first = next((m for m, a in zip(offer.medias, medias, strict=True) if a), None)
@@ -254,7 +266,8 @@ def _accept(offer: sdp.Offer) -> tuple[list[sdp.AnswerMedia | None], dict[int, K
     for media in offer.medias:
         payload_type: int | None = None
         kind: Kind = "video" if media.kind == "video" else "audio"
-        if media.usable and kind not in kinds.values():
+        sends = media.direction in ("sendonly", "sendrecv")
+        if media.usable and sends and kind not in kinds.values():
             if media.kind == "video":
                 payload_type = sdp.choose_h264(media)
             elif media.kind == "audio":

@@ -22,7 +22,16 @@ from mediaserver.media import OPUS_CLOCK_RATE, VIDEO_CLOCK_RATE, Packet, Track
 from mediaserver.protocol import rtcp
 from mediaserver.protocol.h264 import AvcConfig, split_length_prefixed
 from mediaserver.protocol.rtp_h264 import packetize
-from mediaserver.rtc.sender import HEADER_BYTES, TAG_BYTES, OutPacket, Route, Sender, lay_out
+from mediaserver.rtc.sender import (
+    HEADER_BYTES,
+    SLICE_S,
+    TAG_BYTES,
+    OutPacket,
+    Route,
+    Run,
+    Sender,
+    lay_out,
+)
 
 if TYPE_CHECKING:
     from mediaserver.rtc.viewer import Viewer
@@ -38,6 +47,7 @@ TICK_S = 0.0025
 DRAIN_TICKS = 8  # a keyframe is spread over at most 20 ms
 CATCH_UP_SPEED = 3.0
 CATCH_UP_PACKETS = 12  # per tick: 45 Mbit/s at most
+REPLAYS = 512  # pieces of a group of pictures laid out for joiners: 7 MB at most
 
 
 @dataclass(slots=True)
@@ -69,6 +79,7 @@ class Line:
     def append(
         self, packet: Packet, payload: bytes, marker: bool, padding: bool, start: bool, now: float
     ) -> OutPacket:
+        """Number one payload; `padding`: its last byte counts the padding in it."""
         index = self.next_index
         if start:
             self.keyframe_index = index
@@ -81,7 +92,7 @@ class Line:
         self.ring_bytes += len(payload)
         self.gop_bytes += len(payload)
         self.packets += 1
-        self.octets += len(payload)
+        self.octets += len(payload) - (payload[-1] if padding else 0)
         return out
 
     def prune(self, now: float, hold: int) -> None:
@@ -148,11 +159,14 @@ class Broadcast:
         self.clock = clock
         self.cname = secrets.token_hex(8)
         self.video = Line(VIDEO_CLOCK_RATE)
-        self.audio = Line(OPUS_CLOCK_RATE)
+        # never the SSRC of video: with one key, that would be the same nonces for other bytes
+        self.audio = Line(OPUS_CLOCK_RATE, self.video.ssrc ^ 2)
         self.viewers: set[Viewer] = set()
         self._cohorts: dict[tuple[int, int], Cohort] = {}
         self._pending: deque[OutPacket] = deque()
         self._catching_up: set[Viewer] = set()
+        self._turn = 0  # which of them comes first
+        self._replays: dict[tuple[int, int, int], list[Run]] = {}
         self._waiting: set[Viewer] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._track: Track | None = None
@@ -161,7 +175,7 @@ class Broadcast:
     # -- what comes in ---------------------------------------------------------------------------
 
     def feed(self, packet: Packet) -> None:
-        """Packetise one access unit or audio frame and send it on its way."""
+        """Packetise one access unit or audio frame and send it on its way; raises ProtocolError."""
         if packet.track.kind == "video":
             self._feed_video(packet)
         elif packet.track.codec == "opus":
@@ -177,11 +191,12 @@ class Broadcast:
         nals: list[bytes | memoryview] = list(split_length_prefixed(packet.payload))
         if packet.keyframe:
             if packet.track is not self._track:
-                self._track = packet.track
                 config = AvcConfig.parse(packet.track.config)
                 self._parameter_sets = [*config.sps, *config.pps]
+                self._track = packet.track
             nals = [*self._parameter_sets, *nals]
             self._release_pending(len(self._pending))
+            self._replays.clear()
         start = packet.keyframe
         frame: list[OutPacket] = []
         for payload, padding, marker in packetize(nals, MAX_PAYLOAD_BYTES):
@@ -204,13 +219,15 @@ class Broadcast:
         if viewer.audio is not None:
             cohort = self._cohort(viewer)
             cohort.audio = [*cohort.audio, viewer.audio]
+        if viewer.payload_types[0] < 0:
+            return
         if self.video.replayable():
             start = self.video.ring[self.video.keyframe_index]
             viewer.begin_video(start.index)
             viewer.catch_up_from(start.media_s, self.clock())
-            self._catching_up.add(viewer)
-            self._catch_up(viewer, self.clock())
-            self._arm()
+            if not self._catch_up(viewer, self.clock()):
+                self._catching_up.add(viewer)
+                self._arm()
         else:
             self._waiting.add(viewer)
             self.request_keyframe()
@@ -228,11 +245,18 @@ class Broadcast:
 
     def skip_to_keyframe(self, viewer: Viewer) -> None:
         """A viewer whose link can't carry the mending: no video until the next keyframe."""
+        sent = viewer.position if viewer in self._catching_up else self.video.released
         self._catching_up.discard(viewer)
         cohort = self._cohort(viewer)
         cohort.video = [route for route in cohort.video if route is not viewer.video]
+        viewer.pause_video(sent)
         self._waiting.add(viewer)
         self.request_keyframe()
+
+    @property
+    def bytes_per_s(self) -> float:
+        """What one viewer gets."""
+        return self.video.bytes_per_s + self.audio.bytes_per_s
 
     def waits(self, viewer: Viewer) -> bool:
         """Whether the viewer is between a skip, or its join, and the next keyframe."""
@@ -247,10 +271,12 @@ class Broadcast:
         )
 
     def housekeep(self, now: float) -> None:
-        """About once a second: rates and rings."""
+        """About once a second: rates and rings, and a keyframe for who still waits for one."""
         for line in (self.video, self.audio):
             line.measure(now)
             self._prune(line, now)
+        if self._waiting:
+            self.request_keyframe()  # the first request may have been lost on its way
 
     def close(self) -> None:
         if self._timer is not None:
@@ -299,6 +325,17 @@ class Broadcast:
         if group:
             self._release(self.video, group)
 
+    def _serve_joiners(self, now: float) -> None:
+        """One step for each joiner, or for as many as fit in a pass; the others come first next."""
+        joiners = list(self._catching_up)
+        for number in range(len(joiners)):
+            viewer = joiners[(self._turn + number) % len(joiners)]
+            if self._catch_up(viewer, now):
+                self._catching_up.discard(viewer)
+            if self.clock() - now > SLICE_S:
+                self._turn += number + 1
+                return
+
     def _catch_up(self, viewer: Viewer, now: float) -> bool:
         """Send what is due to a joiner; True when it has reached its cohort."""
         line, route = self.video, viewer.video
@@ -308,21 +345,34 @@ class Broadcast:
         packets: list[OutPacket] = []
         while viewer.position < line.released and len(packets) < CATCH_UP_PACKETS:
             packet = line.ring.get(viewer.position)
-            if packet is None:
+            if packet is None:  # let go of meanwhile: the ring is bounded
+                viewer.pause_video(viewer.position)
                 self._waiting.add(viewer)
+                self.request_keyframe()
                 return True
             if packet.media_s > due_s:
                 break
             packets.append(packet)
             viewer.position += 1
+            if packet.marker:  # so that joiners stop at the same packets
+                break
         if packets:
-            runs = lay_out(packets, viewer.payload_types[0], line.ssrc)
-            self.sender.submit(runs, [route])
+            self.sender.submit(self._replay(packets, viewer.payload_types[0]), [route])
         if viewer.position < line.released:
             return False
         cohort = self._cohort(viewer)
         cohort.video = [*cohort.video, route]
         return True
+
+    def _replay(self, packets: Sequence[OutPacket], payload_type: int) -> list[Run]:
+        """Laid out once for all who join in this group of pictures."""
+        key = payload_type, packets[0].index, len(packets)
+        runs = self._replays.get(key)
+        if runs is None:
+            if len(self._replays) >= REPLAYS:
+                self._replays.clear()
+            runs = self._replays[key] = lay_out(packets, payload_type, self.video.ssrc)
+        return runs
 
     def _arm(self) -> None:
         if self._timer is None:
@@ -332,8 +382,6 @@ class Broadcast:
         self._timer = None
         now = self.clock()
         self._release_pending(max(GROUP_PACKETS, -(-len(self._pending) // DRAIN_TICKS)))
-        for viewer in list(self._catching_up):
-            if self._catch_up(viewer, now):
-                self._catching_up.discard(viewer)
+        self._serve_joiners(now)
         if self._pending or self._catching_up:
             self._arm()

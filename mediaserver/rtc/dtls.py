@@ -2,7 +2,8 @@
 
 Seams, each held by a contract test: `RTCDtlsTransport(path, [certificate])` asks of its ICE transport
 only `role`, `_recv` and `_send`; `_set_role`, `_set_state`, `_setup_srtp`, `_srtp_profiles`, `_ssl`;
-`RTCCertificate._create_ssl_context`; `RTCSctpTransport._inbound_streams_max`.
+`_write_ssl`; `RTCCertificate._create_ssl_context`; `RTCSctpTransport._inbound_streams_max` and
+`_handle_data`.
 
 What differs from stock: one certificate and one SSL context serve every session (98 KiB become 26),
 the certificate leaves in one handshake record instead of three, AES-128-GCM is preferred and AES-CM
@@ -12,7 +13,9 @@ kept for FFmpeg, RSA peers are accepted, and SRTP never enters here: keys are ex
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
+import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -46,6 +49,8 @@ CIPHERS = (
 CIPHERTEXT_MTU = 1200
 INBOUND_DATAGRAMS = 64  # a handshake flight is 3, an SCTP window about 20; more is a flood
 INBOUND_SCTP_STREAMS = 16  # two are used
+# What aiortc's SCTP raises at what it did not expect of a peer; it asserts on remote input.
+HOSTILE = (AssertionError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 ROTATE_AFTER = datetime.timedelta(days=7)  # certificates live 30 days
 
 
@@ -73,6 +78,8 @@ class Certificate(RTCCertificate):
             context = super()._create_ssl_context(srtp_profiles)
             context.set_options(SSL.OP_NO_QUERY_MTU)
             context.set_cipher_list(CIPHERS)
+            # sessions are never resumed, and the cache would keep 20,480 of them with certificates
+            context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
             self._context = context
         return context
 
@@ -155,7 +162,18 @@ class Dtls(RTCDtlsTransport):
         await self.start(
             RTCDtlsParameters([RTCDtlsFingerprint(name, value) for name, value in fingerprints])
         )
-        return self.keys if self._state == State.CONNECTED else None
+        if self._state != State.CONNECTED:
+            await self._tell_failure()
+            return None
+        return self.keys
+
+    async def _tell_failure(self) -> None:
+        """Send the alert that OpenSSL has ready, else a goodbye: the peer need not wait."""
+        assert self._ssl is not None
+        with contextlib.suppress(SSL.Error):
+            self._ssl.shutdown()
+        with contextlib.suppress(ConnectionError):
+            await self._write_ssl()
 
     def _set_state(self, state: State) -> None:
         if state == State.CONNECTING:
@@ -182,19 +200,31 @@ class Dtls(RTCDtlsTransport):
         self.keys = SrtpKeys(profile, keys[ours], salts[ours], keys[theirs], salts[theirs])
 
 
+class Sctp(RTCSctpTransport):
+    """An association that ends, and its session with it, when the peer breaks the protocol."""
+
+    async def _handle_data(self, data: bytes) -> None:
+        try:
+            await super()._handle_data(data)
+        except HOSTILE as error:
+            raise ConnectionError(f"SCTP: {error!r}") from error
+
+
 class DataChannels:
     """The two negotiated channels of a session: id 0 `hawker`, id 1 `hawker-live`."""
 
     def __init__(self, dtls: Dtls, on_message: Callable[[int, str | bytes], None]) -> None:
-        self._sctp = RTCSctpTransport(dtls)
+        self._sctp = Sctp(dtls)
         self._sctp._inbound_streams_max = INBOUND_SCTP_STREAMS
         reliable = RTCDataChannelParameters(label="hawker", negotiated=True, id=0)
         live = RTCDataChannelParameters(
             label="hawker-live", negotiated=True, id=1, ordered=False, maxRetransmits=0
         )
         self.channels = [RTCDataChannel(self._sctp, each) for each in (reliable, live)]
+        # Called from the loop, not from within SCTP, where a bug of ours would look like the peer's.
+        soon = asyncio.get_running_loop().call_soon
         for number, channel in enumerate(self.channels):
-            channel.on("message", lambda data, number=number: on_message(number, data))
+            channel.on("message", lambda data, number=number: soon(on_message, number, data))
 
     async def start(self, remote_port: int, max_message_bytes: int) -> None:
         """Open the SCTP association (RFC 8841 §9.3)."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mediaserver.protocol import rtcp
-from mediaserver.protocol.rtp import RtpPacket, SequenceUnwrapper
+from mediaserver.protocol.rtp import RtpPacket, extend
 
 WAIT_S = 0.25
 RETRY_S = 0.06
@@ -41,10 +41,10 @@ class RtpReceiver:
         self._clock_rate = clock_rate
         self._deliver = deliver
         self._ask = ask
-        self._unwrapper = SequenceUnwrapper()
         self._next = -1
         self._first = 0
         self._highest = 0
+        self._expected_stray = -1
         self._held: dict[int, RtpPacket] = {}
         self._missing: dict[int, Missing] = {}
         self._jitter = 0.0
@@ -60,12 +60,20 @@ class RtpReceiver:
 
     def receive(self, packet: RtpPacket, now: float) -> None:
         """Take one packet; late and doubled ones are dropped."""
-        if packet.ssrc != self.ssrc:
+        restarted = packet.ssrc != self.ssrc
+        index = extend(packet.sequence, self._highest)
+        if not restarted and abs(index - self._next) > MAX_GAP:
+            # A very late packet, or a sender that began anew: its next packet tells (RFC 3550 §A.1).
+            restarted = packet.sequence == self._expected_stray
+            self._expected_stray = (packet.sequence + 1) & 0xFFFF
+            if not restarted:
+                return
+        if restarted:
+            gap = self.received > 0
             self._restart(packet)
-        index = self._unwrapper.unwrap(packet.sequence)
-        if abs(index - self._next) > MAX_GAP:
-            self._restart(packet)
-            index = self._unwrapper.unwrap(packet.sequence)
+            index = self._next
+        else:
+            gap = False
         self.received += 1
         self._measure_jitter(packet.timestamp, now)
         if index < self._next or index in self._held:
@@ -73,13 +81,13 @@ class RtpReceiver:
         self._missing.pop(index, None)
         self._held[index] = packet
         if index > self._highest:
-            gap = list(range(max(self._highest + 1, self._next), index))
-            for each in gap:
+            missing = list(range(max(self._highest + 1, self._next), index))
+            for each in missing:
                 self._missing[each] = Missing(now, now)
-            if gap:
-                self._ask(self.ssrc, [each & 0xFFFF for each in gap])
+            if missing:
+                self._ask(self.ssrc, [each & 0xFFFF for each in missing])
             self._highest = index
-        self._drain()
+        self._drain(gap)
         if len(self._held) > HELD_PACKETS:
             self._give_up(min(self._held))
 
@@ -124,13 +132,12 @@ class RtpReceiver:
 
     def _restart(self, packet: RtpPacket) -> None:
         self.ssrc = packet.ssrc
-        self._unwrapper = SequenceUnwrapper()
-        self._next = self._first = self._unwrapper.unwrap(packet.sequence)
+        self._next = self._first = packet.sequence
         self._highest = self._next - 1
+        self._expected_stray = -1
         self.received = self._reported_expected = self._reported_received = 0
         self._held.clear()
         self._missing.clear()
-        self._unwrapper = SequenceUnwrapper()
 
     def _drain(self, gap: bool = False) -> None:
         while (packet := self._held.pop(self._next, None)) is not None:

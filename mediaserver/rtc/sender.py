@@ -14,7 +14,8 @@ are the same bytes, and offsets never change once used.
 
 What can go wrong while sending: EIO or EINVAL mean that this route can't do GSO, so it falls back to
 one sendto per packet; EAGAIN parks the batch where it stands until the socket is writable; anything
-else costs this viewer this batch and is counted. The loop is held for PASS_S at a time.
+else costs this viewer this batch and is counted. The loop is held for PASS_S at a time, and what waits
+longer than BACKLOG_S is dropped, so that a socket that never drains costs no memory.
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ UDP_SEGMENT = 103  # linux/udp.h
 GSO_SEGMENTS = 64  # UDP_MAX_SEGMENTS
 GSO_BYTES = 65_507
 PASS_S = 0.002  # the longest the loop is held
-CHECK_EVERY = 16  # viewers between two looks at the clock
+SLICE_S = 0.0015  # the sender's share of it; packetising and what goes over has the rest
+CHECK_PACKETS = 64  # between two looks at the clock: 0.1 ms
 BACKLOG_S = 0.25  # a batch older than this is no longer live: its viewers mend by NACK
 _HEADER = struct.Struct("!BBHII")
-_NO_GSO = frozenset({errno.EIO, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
+_NO_GSO = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
 _RETRY = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 
 
@@ -91,6 +93,16 @@ class Route:
     @property
     def shared(self) -> bool:
         return self.offset == 0 and self.aead is not None
+
+    def resumed(self, index: int, paused_at: int) -> Route:
+        """The route for going on at `index` with the number that `paused_at` would have had.
+
+        A new one, so that batches in flight keep their numbers.
+        """
+        route = Route(self.srtp, self.address, index, self.offset + paused_at - index)
+        route.rollover = self.rollover
+        route.gso = self.gso
+        return route
 
 
 class Run:
@@ -149,7 +161,9 @@ def lay_out(packets: Sequence[OutPacket], payload_type: int, ssrc: int) -> list[
 class Batch:
     """Runs on their way to routes, and how far they got."""
 
-    __slots__ = ("begun", "count", "done", "made_at", "octets", "routes", "run", "runs", "start")
+    __slots__ = (
+        "begun", "count", "done", "made_at", "octets", "routes", "run", "runs", "segment", "start",
+    )  # fmt: skip
 
     def __init__(
         self, runs: list[Run], routes: Sequence[Route], start: int, made_at: float
@@ -159,6 +173,7 @@ class Batch:
         self.start = start  # who comes first: rotated, so that nobody is always last
         self.done = 0  # routes finished
         self.run = 0  # runs finished of the route being served
+        self.segment = 0  # packets of that run that left one by one
         self.made_at = made_at
         self.begun = False
         self.count = sum(len(run.items) for run in runs)
@@ -191,6 +206,8 @@ class Sender:
         self._backlog.append(Batch(runs, routes, self._rotation % len(routes), now))
         if not self._scheduled and not self._writer:
             self._pump()
+        else:
+            self._drop_late(now)
 
     def send_one(self, packet: OutPacket, payload_type: int, ssrc: int, route: Route) -> bool:
         """Send one packet to one viewer at once: a retransmission. False when it did not leave."""
@@ -211,22 +228,34 @@ class Sender:
 
     def _pump(self) -> None:
         self._scheduled = False
-        deadline = self._clock() + PASS_S
+        now = self._clock()
+        self._drop_late(now)
+        deadline = now + SLICE_S
         while self._backlog:
             batch = self._backlog[0]
-            if not batch.begun and self._clock() - batch.made_at > BACKLOG_S:
-                self._backlog.popleft()
-                self.late_batches += 1
-                continue
             batch.begun = True
             if not self._serve(batch, deadline):
                 return
             self._backlog.popleft()
+            if self._backlog and self._clock() > deadline:
+                self._yield()
+                return
+
+    def _drop_late(self, now: float) -> None:
+        """Drop what has waited too long, but not a batch that some viewers already have."""
+        backlog = self._backlog
+        begun = backlog.popleft() if backlog and backlog[0].begun else None
+        while backlog and now - backlog[0].made_at > BACKLOG_S:
+            backlog.popleft()
+            self.late_batches += 1
+        if begun is not None:
+            backlog.appendleft(begun)
 
     def _serve(self, batch: Batch, deadline: float) -> bool:
         """Send on; False when the batch has to wait for time or for the socket."""
         routes, runs = batch.routes, batch.runs
         total = len(routes)
+        check_every = max(1, CHECK_PACKETS // batch.count)
         position = batch.start + batch.done
         sendmsg = self._socket.sendmsg
         while batch.done < total:
@@ -246,8 +275,9 @@ class Sender:
                         batch.run += 1
                 else:
                     while batch.run < len(runs):
-                        self._send_run(runs[batch.run], route)
+                        self._send_run(runs[batch.run], route, batch)
                         batch.run += 1
+                        batch.segment = 0
             except OSError as exc:
                 if exc.errno in _RETRY:
                     self._park()
@@ -257,20 +287,28 @@ class Sender:
                     self.gso_fallbacks += 1
                     continue
                 self.errors += 1
-            batch.run = 0
+            else:
+                self.packets += batch.count
+                self.octets += batch.octets
+            batch.run = batch.segment = 0
             batch.done += 1
             position += 1
-            self.packets += batch.count
-            self.octets += batch.octets
-            if batch.done % CHECK_EVERY == 0 and batch.done < total and self._clock() > deadline:
+            if (
+                (batch.done % check_every == 0 or not route.shared)
+                and batch.done < total
+                and self._clock() > deadline
+            ):
                 self._yield()
                 return False
         return True
 
-    def _send_run(self, run: Run, route: Route) -> None:
-        """One run by the per-viewer path: own headers, no GSO, or libsrtp."""
+    def _send_run(self, run: Run, route: Route, batch: Batch | None = None) -> None:
+        """One run by the per-viewer path: own headers, no GSO, or libsrtp.
+
+        Where packets leave one by one, `batch.segment` counts them: after EAGAIN the rest follows.
+        """
         if route.encrypt is None:
-            self._send_protected(run, route)
+            self._send_protected(run, route, batch)
             return
         for number, (index, header, payload, out) in enumerate(run.items):
             own = header
@@ -284,20 +322,24 @@ class Sender:
             if route.gso and run.ancillary:
                 self._socket.sendmsg((run.view,), run.ancillary, 0, route.address)
             else:
-                for segment in run.segments:
+                for segment in run.segments[batch.segment if batch else 0 :]:
                     self._socket.sendto(segment, route.address)
+                    if batch is not None:
+                        batch.segment += 1
         finally:
             if route.offset:
                 for number, item in enumerate(run.items):
                     run.segments[number][:HEADER_BYTES] = item[1]
 
-    def _send_protected(self, run: Run, route: Route) -> None:
+    def _send_protected(self, run: Run, route: Route, batch: Batch | None) -> None:
         protect, offset = route.srtp.protect, route.offset
-        for index, header, payload, _ in run.items:
+        for index, header, payload, _ in run.items[batch.segment if batch else 0 :]:
             if offset:
                 sequence = (index + offset) & 0xFFFF
                 header = header[:2] + sequence.to_bytes(2, "big") + header[4:]
             self._socket.sendto(protect(header + payload), route.address)
+            if batch is not None:
+                batch.segment += 1
 
     def _yield(self) -> None:
         self._scheduled = True

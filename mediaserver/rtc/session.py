@@ -7,7 +7,6 @@ tells its handler once. Not connected within CONNECT_S, or no authenticated STUN
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from collections import deque
@@ -124,8 +123,7 @@ class Session:
         """End the session and tell the peer; the transport has forgotten it already."""
         self.handler.on_closed(reason)
         self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await asyncio.wait([self._task])
         if self.channels is not None:
             await self.channels.stop()
         await self._dtls.stop()

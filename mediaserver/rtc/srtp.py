@@ -7,6 +7,7 @@ retransmission on the media SSRC is the very same packet again.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -17,6 +18,8 @@ from mediaserver.rtc.dtls import SrtpKeys
 
 REPLAY_WINDOW_PACKETS = 4096  # 1.5 s at 30 Mbit/s: as far back as the ring goes
 
+MAX_SSRCS = 64  # libsrtp keeps state for each that a peer uses; one has five
+
 LABEL_ENCRYPTION = 0x00  # RFC 3711 §4.3.1
 LABEL_SALT = 0x02
 
@@ -24,11 +27,12 @@ LABEL_SALT = 0x02
 class Srtp:
     """The cryptographic contexts of one session."""
 
-    __slots__ = ("aead", "inbound", "outbound", "salt")
+    __slots__ = ("_ssrcs", "aead", "inbound", "outbound", "salt")
 
     def __init__(self, keys: SrtpKeys) -> None:
         self.inbound = Session(_policy(keys, keys.rx_key + keys.rx_salt, Policy.SSRC_ANY_INBOUND))
         self.outbound = Session(_policy(keys, keys.tx_key + keys.tx_salt, Policy.SSRC_ANY_OUTBOUND))
+        self._ssrcs: set[bytes] = set()
         self.aead: AESGCM | None = None
         self.salt = 0
         if keys.gcm:
@@ -38,17 +42,11 @@ class Srtp:
 
     def unprotect(self, data: bytes) -> bytes:
         """The RTP packet inside; raises ProtocolError when it is forged or replayed."""
-        try:
-            return bytes(self.inbound.unprotect(data))
-        except (Error, ValueError) as exc:
-            raise ProtocolError(f"SRTP: {exc}") from None
+        return self._unprotect(self.inbound.unprotect, data, data[8:12])
 
     def unprotect_rtcp(self, data: bytes) -> bytes:
         """The RTCP compound inside; raises ProtocolError when it is forged or replayed."""
-        try:
-            return bytes(self.inbound.unprotect_rtcp(data))
-        except (Error, ValueError) as exc:
-            raise ProtocolError(f"SRTCP: {exc}") from None
+        return self._unprotect(self.inbound.unprotect_rtcp, data, data[4:8])
 
     def protect(self, data: bytes) -> bytes:
         """The SRTP packet of an RTP packet; OSError when its index is too old to be sent again."""
@@ -59,6 +57,18 @@ class Srtp:
 
     def protect_rtcp(self, data: bytes) -> bytes:
         return bytes(self.outbound.protect_rtcp(data))
+
+    def _unprotect(self, function: Callable[[bytes], bytes], data: bytes, ssrc: bytes) -> bytes:
+        known = ssrc in self._ssrcs
+        if not known and len(self._ssrcs) >= MAX_SSRCS:
+            raise ProtocolError("SRTP with too many SSRCs")
+        try:
+            packet = bytes(function(data))
+        except (Error, ValueError) as error:
+            raise ProtocolError(f"SRTP: {error}") from None
+        if not known:
+            self._ssrcs.add(ssrc)
+        return packet
 
 
 def derive(master_key: bytes, master_salt: bytes, label: int, length: int) -> bytes:

@@ -149,7 +149,7 @@ class Transport:
 
     def candidates(self) -> list[Candidate]:
         """Host candidates: the configured public addresses, else every address of this machine."""
-        addresses = list(self.public_addresses) or _own_addresses(self.host)
+        addresses = list(self.public_addresses) or own_addresses(self.host)
         return [
             Candidate(address, self.port, HOST_PRIORITY - number * 256, foundation=str(number + 1))
             for number, address in enumerate(addresses)
@@ -193,13 +193,21 @@ class Transport:
         except ProtocolError:
             self.dropped.bad_stun += 1
             return
-        if message.message_type != stun.BINDING_REQUEST or message.username is None:
+        request = message.message_type == stun.BINDING_REQUEST
+        if not request or message.username is None or message.fingerprint_ok is False:
             self.dropped.bad_stun += 1
             return
         session = self._by_ufrag.get(message.username.partition(":")[0])
         key = session.password.encode() if session else b""
         if session is None or not stun.verify_integrity(data, message, key):
             self.dropped.bad_stun += 1
+            return
+        if message.unknown_required:
+            unknown = message.unknown_required
+            error = stun.binding_error(
+                message.transaction_id, 420, "Unknown Attribute", key, unknown
+            )
+            self.send(error, address)
             return
         if message.ice_controlled is not None:
             error = stun.binding_error(message.transaction_id, 487, "Role Conflict", key)
@@ -225,7 +233,7 @@ class Transport:
             callback(now)
 
 
-def _own_addresses(host: str) -> list[str]:
+def own_addresses(host: str) -> list[str]:
     if host not in ("0.0.0.0", ""):
         return [host]
     addresses = [

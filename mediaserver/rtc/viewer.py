@@ -12,17 +12,20 @@ import time
 from collections.abc import Callable, Sequence
 
 from mediaserver.protocol import rtcp
-from mediaserver.rtc.broadcast import Broadcast, Line
+from mediaserver.rtc.broadcast import Broadcast
 from mediaserver.rtc.sender import Address, Route
 from mediaserver.rtc.srtp import Srtp
 
 WRAP_GUARD = 4096  # whoever would start closer to the wrap and lose packets would guess ROC wrong
 NACK_SHARE = 0.2
 NACK_BURST_BYTES = 48 << 10  # one damaged keyframe of a 720p stream can be mended at once
+NACKED_AT_ONCE = 512  # sequence numbers looked at in one NACK, which can name 6,000
 MIN_RESEND_S = 0.02
 DEFAULT_RTT_S = 0.1
+MAX_RTT_S = 10.0  # beyond it the report is wrong, or the viewer beyond help
 SKIP_PAUSE_S = 1.0
 RESENT_REMEMBERED = 1024
+RENUMBER_AFTER = 0x4000  # packets unsent: at 0x8000 a viewer's guess at the roll-over count fails
 
 
 class Viewer:
@@ -53,6 +56,7 @@ class Viewer:
         self._address = address
         self._send = send
         self._first = {"video": 0, "audio": 0}
+        self._paused_at = 0
         self._tokens = float(NACK_BURST_BYTES)
         self._tokens_at = broadcast.clock()
         self._sent_again: dict[tuple[int, int], float] = {}
@@ -71,7 +75,13 @@ class Viewer:
             return
         if self.video is None:
             self.video = self._new_route(index)
+        elif index - self._paused_at >= RENUMBER_AFTER:
+            self.video = self.video.resumed(index, self._paused_at)
         self._first["video"] = index
+
+    def pause_video(self, index: int) -> None:
+        """Nothing from this index on was sent; `begin_video` says where it goes on."""
+        self._paused_at = index
 
     def begin_audio(self, index: int) -> None:
         if self.payload_types[1] >= 0 and self.audio is None:
@@ -96,9 +106,10 @@ class Viewer:
                     self._on_report(packet.reports)
                 case rtcp.Nack():
                     self._on_nack(packet, now)
-                case rtcp.Pli() | rtcp.Fir():
-                    self.plis += 1
-                    self.broadcast.request_keyframe()
+                case rtcp.Pli(media_ssrc=ssrc):
+                    self._on_picture_loss([ssrc])
+                case rtcp.Fir(entries=entries):
+                    self._on_picture_loss([ssrc for ssrc, _ in entries])
                 case rtcp.Remb():
                     self.remb_bps = packet.bitrate
 
@@ -107,13 +118,18 @@ class Viewer:
         offset = 0x10000 - (index & 0xFFFF) if near_wrap else 0
         return Route(self._srtp, self._address, index, offset)
 
+    def _on_picture_loss(self, ssrcs: Sequence[int]) -> None:
+        if self.broadcast.video.ssrc in ssrcs:
+            self.plis += 1
+            self.broadcast.request_keyframe()
+
     def _on_report(self, blocks: Sequence[rtcp.ReportBlock]) -> None:
+        ours = (self.broadcast.video.ssrc, self.broadcast.audio.ssrc)
         for block in blocks:
-            if block.last_sr and block.ssrc == self.broadcast.video.ssrc:
-                now = rtcp.compact_ntp(rtcp.ntp_from_utc_ms(time.time() * 1000))
-                rtt = ((now - block.last_sr - block.delay_since_last_sr) & 0xFFFFFFFF) / 65536
-                if rtt < 10:
-                    self.rtt_s = 0.75 * self.rtt_s + 0.25 * rtt
+            if block.ssrc in ours:
+                rtt_s = rtcp.round_trip_s(block, rtcp.ntp_from_utc_ms(time.time() * 1000))
+                if rtt_s is not None and rtt_s < MAX_RTT_S:
+                    self.rtt_s = 0.75 * self.rtt_s + 0.25 * rtt_s
 
     def _on_nack(self, nack: rtcp.Nack, now: float) -> None:
         broadcast = self.broadcast
@@ -127,25 +143,26 @@ class Viewer:
             return
         if route is None or (line is broadcast.video and broadcast.waits(self)):
             return
-        self._refill(line, now)
-        for sequence in nack.sequences:
+        self._refill(now)
+        for sequence in nack.sequences[:NACKED_AT_ONCE]:
             self.nacked += 1
             packet = line.ring.get(_index(sequence, line.released, route.offset))
             if packet is None or packet.index < first or packet.index >= line.released:
                 continue
-            last = self._sent_again.get((line.ssrc, packet.index), 0.0)
-            if now - last < max(self.rtt_s, MIN_RESEND_S):
+            last = self._sent_again.get((line.ssrc, packet.index))
+            if last is not None and now - last < max(self.rtt_s, MIN_RESEND_S):
                 continue
             if self._tokens < len(packet.payload):
                 self._over_budget(now)
                 return
+            if not broadcast.sender.send_one(packet, payload_type, line.ssrc, route):
+                return  # the socket is full, or the packet too old: more would be no help
             self._tokens -= len(packet.payload)
             self._remember(line.ssrc, packet.index, now)
-            if broadcast.sender.send_one(packet, payload_type, line.ssrc, route):
-                self.resent += 1
+            self.resent += 1
 
-    def _refill(self, line: Line, now: float) -> None:
-        earned = NACK_SHARE * line.bytes_per_s * (now - self._tokens_at)
+    def _refill(self, now: float) -> None:
+        earned = NACK_SHARE * self.broadcast.bytes_per_s * (now - self._tokens_at)
         self._tokens = min(self._tokens + earned, float(NACK_BURST_BYTES))
         self._tokens_at = now
 

@@ -1,0 +1,67 @@
+"""HLS over HTTP (RFC 8216bis §6.2): playlists and segments of `/hls/{room}/`.
+
+The viewer token comes in `Authorization` or, from players that can do nothing else, as `?token=`; then
+every URI in the playlists carries it on.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from aiohttp import web
+
+from mediaserver.access import Access
+from mediaserver.api.signalling import bearer
+from mediaserver.egress.hls import HlsEgress
+from mediaserver.errors import NotFound
+
+PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
+CORS = {"Access-Control-Allow-Origin": "*"}
+# A playlist changes with every segment; the name of a segment is never used again. Without `public` a
+# shared cache keeps nothing that was asked for with Authorization (RFC 9111 §3.5).
+PLAYLIST_HEADERS = {**CORS, "Cache-Control": "no-cache"}
+SEGMENT_HEADERS = {**CORS, "Cache-Control": "max-age=31536000, immutable"}
+PREFLIGHT_HEADERS = {
+    **CORS,
+    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Headers": "Authorization, Range",
+    "Access-Control-Max-Age": "86400",
+}
+
+
+class HlsApi:
+    """Handlers of `/hls/{room}/…`."""
+
+    def __init__(self, egress: HlsEgress, access: Access) -> None:
+        self._egress = egress
+        self._access = access
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/hls/{room}/{name}", self._get),
+            web.options("/hls/{room}/{name}", self._options),
+        ]
+
+    async def _get(self, request: web.Request) -> web.Response:
+        room, name = request.match_info["room"], request.match_info["name"]
+        given = request.query.get("token")
+        await self._access.watch(room, given or bearer(request))
+        if name.endswith(".m3u8"):
+            return self._playlist(room, name, f"?token={quote(given, safe='')}" if given else "")
+        return self._segment(room, name)
+
+    def _playlist(self, room: str, name: str, query: str) -> web.Response:
+        body = self._egress.playlist(room, name, query)
+        if body is None:
+            raise NotFound("the room is not live over HLS now, or has no such playlist")
+        return web.Response(body=body, content_type=PLAYLIST_TYPE, headers=PLAYLIST_HEADERS)
+
+    def _segment(self, room: str, name: str) -> web.Response:
+        body = self._egress.segment(room, name)
+        if body is None:
+            raise NotFound("no such segment, or no longer")
+        content_type = "audio/mp4" if name.startswith("a") else "video/mp4"
+        return web.Response(body=body, content_type=content_type, headers=SEGMENT_HEADERS)
+
+    async def _options(self, request: web.Request) -> web.Response:
+        return web.Response(status=204, headers=PREFLIGHT_HEADERS)

@@ -1,0 +1,381 @@
+"""The composition root: the one place that knows media, commerce and overlay together.
+
+`App.start` writes the order in which things come up; `drain` is its reverse, kept by an exit stack:
+HTTP takes no more requests, publishers are told, sessions say goodbye, what is left of the streams is
+removed, and the store is closed last.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from contextlib import AsyncExitStack
+from importlib.resources import files
+from pathlib import Path
+from typing import TypeVar
+
+from aiohttp import web
+
+from commerce.errors import Refusal
+from commerce.store import SqliteStore
+from config import Config
+from mediaserver.api import problem
+from mediaserver.api.access_log import AccessLogger
+from mediaserver.api.auth import ADMIN_TOKEN
+from mediaserver.api.health import HealthApi
+from mediaserver.api.hls import HlsApi
+from mediaserver.api.ingest import IngestMeter
+from mediaserver.api.limits import AddressLimiter
+from mediaserver.api.metrics import Metrics
+from mediaserver.api.pages import Pages
+from mediaserver.api.rooms import RoomsApi
+from mediaserver.api.tls import own_certificate, server_context
+from mediaserver.api.whep import WhepApi
+from mediaserver.api.whip import WhipApi
+from mediaserver.banner import Banner
+from mediaserver.egress.hls import HlsEgress, HlsSettings
+from mediaserver.egress.whep import WhepEgress, WhepSession
+from mediaserver.errors import PeerError
+from mediaserver.hub import Hub
+from mediaserver.hub.relay import RelayServer
+from mediaserver.ingest.doctor import Doctor
+from mediaserver.ingest.rtmp import RtmpServer
+from mediaserver.ingest.whip import WhipIngest
+from mediaserver.lifecycle import StartError, binding
+from mediaserver.rtc.transport import Transport, own_addresses
+from mediaserver.transcode.supervisor import TranscodeWorker
+from overlay.rooms import RoomAccess, Rooms
+from overlay.secret_file import load_or_create_secret
+from overlay.tokens import Tokens
+
+log = logging.getLogger("hawker.app")
+
+T = TypeVar("T")
+
+RTMP_APP = "live"
+LOOPBACK = "127.0.0.1"
+GUEST_TOKENS_PER_S = 1.0
+GUEST_TOKENS_BURST = 60  # a household, or an office behind one address, opens the page at once
+DEMO_ROOM = "demo"
+VISITOR_ROOM = "live"
+
+
+class MediaAccess:
+    """`mediaserver.access.Access` over the overlay's rooms: its refusals become media's errors."""
+
+    def __init__(self, rooms: RoomAccess) -> None:
+        self._rooms = rooms
+
+    async def publish(self, key: str) -> str:
+        try:
+            return await self._rooms.publish(key)
+        except Refusal as refusal:
+            raise _peer_error(refusal) from None
+
+    async def watch(self, stream: str, token: str | None) -> None:
+        try:
+            await self._rooms.watch(stream, token)
+        except Refusal as refusal:
+            raise _peer_error(refusal) from None
+
+
+class App:
+    """One server process, from `start` to `drain`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.hub = Hub(config.limits.publisher_grace_s)
+        self.transport = Transport(
+            config.webrtc.host,
+            config.webrtc.port,
+            config.webrtc.public_addresses,
+            config.limits.webrtc_sessions,
+        )
+        self.http_port = config.http.port
+        self.https_port = config.http.https_port
+        self._stack = AsyncExitStack()
+        self._demo_key = ""
+        self._visitor_key = ""
+        self._new_admin_token: str | None = None
+
+    async def start(self) -> None:
+        """Open everything; raises StartError."""
+        directory = self.config.data.dir
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"data.dir: {directory}: {error.strerror}") from error
+        await self._start_rooms(directory)
+        await self._start_media()
+        await self._start_http(directory)
+        if self.config.demo.enabled:
+            await self._start_demo(directory)
+
+    async def drain(self) -> None:
+        """Take no new sessions, tell the publishers, close everything; also after a failed start."""
+        await self._stack.aclose()
+
+    def ready_line(self) -> dict[str, object]:
+        """What the contract's ready line says."""
+        http = self.config.http
+        scheme = "https" if http.tls_cert else "http"
+        rtmp = self._rtmp
+        return {
+            "ready": True,
+            "http": f"{scheme}://{_reachable(http.host)}:{self.http_port}",
+            "https": f"https://{_reachable(http.host)}:{self.https_port}"
+            if self._own_tls
+            else None,
+            "rtmp": f"rtmp://{_reachable(rtmp.host)}:{rtmp.port}/{RTMP_APP}",
+            "webrtc": [f"{c.address}:{c.port}" for c in self.transport.candidates()],
+            "srt": None,
+        }
+
+    def banner(self) -> Banner:
+        """What a person who started the demo needs."""
+        base = self.ready_line()["http"]
+        lan = _lan_address()
+        fragment = f"#key={self._visitor_key}"
+        secure = self.https_origin(lan) if lan else None
+        configured = self.config.auth.admin_token.get_secret_value()
+        return Banner(
+            watch_url=f"{base}/watch/{DEMO_ROOM}",
+            studio_url=f"{base}/studio/{VISITOR_ROOM}{fragment}",
+            https_studio_url=secure and f"{secure}/studio/{VISITOR_ROOM}{fragment}",
+            rtmp_server=f"rtmp://{lan or LOOPBACK}:{self._rtmp.port}/{RTMP_APP}",
+            stream_key=self._visitor_key,
+            admin_token=self._new_admin_token,
+            admin_token_file=None if configured else str(self.config.data.dir / "admin-token"),
+        )
+
+    # -- the parts, in the order of their start ---------------------------------------------------
+
+    async def _start_rooms(self, directory: Path) -> None:
+        auth = self.config.auth
+        self._admin_token = auth.admin_token.get_secret_value()
+        if not self._admin_token:
+            made = not (directory / "admin-token").exists()
+            self._admin_token = load_or_create_secret(directory / "admin-token")
+            self._new_admin_token = self._admin_token if made else None
+        secret = auth.viewer_secret.get_secret_value()
+        try:
+            tokens = Tokens(secret or load_or_create_secret(directory / "viewer-secret"))
+        except ValueError as error:
+            raise StartError(f"auth.viewer_secret: {error}") from error
+        try:
+            self.store = await SqliteStore.open(self.config.store.sqlite_path)
+        except Refusal as refusal:
+            raise StartError(f"store.url: {refusal.detail}") from refusal
+        self._stack.push_async_callback(self.store.close)
+        self.rooms = Rooms(self.store)
+        self._room_access = RoomAccess(self.rooms, tokens)
+        self.access = MediaAccess(self._room_access)
+
+    async def _start_media(self) -> None:
+        config, hub = self.config, self.hub
+        self._stack.callback(hub.drain)
+        self.hls = HlsEgress(
+            hub, HlsSettings(segment_ms=config.hls.segment_ms, window_s=config.hls.window_s)
+        )
+        self.hls.start()
+        self._stack.push_async_callback(self.hls.close)
+        with binding("webrtc.port", config.webrtc.host, config.webrtc.port):
+            await self.transport.start()
+        self._stack.push_async_callback(self.transport.stop)
+        self.whep = WhepEgress(hub, self.transport, _echo)
+        self._stack.callback(self.whep.close)
+        self.whip = WhipIngest(hub, self.transport, self.access)
+        self._stack.callback(self.whip.close)
+        self._relay = RelayServer(hub)
+        await self._relay.start()
+        self._stack.push_async_callback(self._relay.close)
+        if config.transcode.enabled:
+            worker = TranscodeWorker(self._relay.path)
+            await worker.start()
+            self._stack.push_async_callback(worker.stop)
+        self._rtmp = RtmpServer(
+            hub,
+            self.access,
+            config.rtmp.host,
+            config.rtmp.port,
+            max_connections=config.limits.rtmp_connections,
+        )
+        with binding("rtmp.port", config.rtmp.host, config.rtmp.port):
+            await self._rtmp.start()
+        self._stack.push_async_callback(self._rtmp.stop)
+        doctor = Doctor(hub)
+        doctor.start()
+        self._stack.callback(doctor.close)
+
+    async def _start_http(self, directory: Path) -> None:
+        http = self.config.http
+        meter = IngestMeter(self.hub)
+        meter.start()
+        self._stack.callback(meter.close)
+        runner = web.AppRunner(self._web(meter), access_log_class=AccessLogger)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        self._own_tls = not http.tls_cert and http.https_port >= 0
+        configured = self._configured_tls()
+        with binding("http.port", http.host, http.port):
+            site = web.TCPSite(runner, http.host, http.port, ssl_context=configured)
+            await site.start()
+        self.http_port = _port(runner)
+        if self._own_tls:
+            context = own_certificate(directory, own_addresses("0.0.0.0"))
+            with binding("http.https_port", http.host, http.https_port):
+                await web.TCPSite(runner, http.host, http.https_port, ssl_context=context).start()
+            self.https_port = _port(runner)
+        self._stack.callback(log.info, "draining")
+
+    def _web(self, meter: IngestMeter) -> web.Application:
+        limits = self.config.limits
+        app = web.Application()
+        app[ADMIN_TOKEN] = self._admin_token
+        problem.install(app)
+        limiter = AddressLimiter(
+            per_s=limits.posts_per_minute / 60, burst=max(10, limits.posts_per_minute // 10)
+        )
+        guests = AddressLimiter(per_s=GUEST_TOKENS_PER_S, burst=GUEST_TOKENS_BURST)
+        rooms = RoomsApi(
+            self.rooms,
+            self._room_access,
+            hub=self.hub,
+            meter=meter,
+            viewers=self.viewers,
+            guest_limiter=guests,
+        )
+        overlay = Path(str(files("overlay")))
+        pages = Pages(
+            overlay / "pages",
+            overlay / "web/node_modules/hls.js/dist/hls.min.js",
+            room_exists=self._room_exists,
+            rtmp_server=lambda host: f"rtmp://{host}:{self._rtmp.port}/{RTMP_APP}",
+            https_origin=self.https_origin,
+        )
+        for part in (
+            pages,
+            rooms,
+            WhipApi(self.whip, limiter),
+            WhepApi(self.whep, self.access, limiter),
+            HlsApi(self.hls, self.access),
+            HealthApi({"store": lambda: self.store.load(["ready"])}),
+            self._metrics(),
+        ):
+            app.add_routes(part.routes())
+        return app
+
+    def _metrics(self) -> Metrics:
+        metrics, sender, dropped = Metrics(), self.transport.sender, self.transport.dropped
+        published = self.hub.streams
+        metrics.gauge(
+            "hawker_streams",
+            "Streams on the air.",
+            lambda: sum(1 for name, each in published.items() if each.live and "/" not in name),
+        )
+        metrics.gauge(
+            "hawker_viewers", "Viewers connected.", self._viewers_by_protocol, ["protocol"]
+        )
+        metrics.gauge(
+            "hawker_webrtc_sessions", "WebRTC sessions.", lambda: len(self.transport.sessions)
+        )
+        metrics.counter(
+            "hawker_rtp_packets_sent_total", "RTP packets sent.", lambda: sender.packets
+        )
+        metrics.counter("hawker_rtp_bytes_sent_total", "RTP bytes sent.", lambda: sender.octets)
+        metrics.counter(
+            "hawker_rtp_send_errors_total", "Datagrams not sent.", lambda: sender.errors
+        )
+        metrics.counter(
+            "hawker_datagrams_dropped_total",
+            "Incoming datagrams that were nobody's.",
+            lambda: {name: getattr(dropped, name) for name in dropped.__slots__},
+            ["reason"],
+        )
+        metrics.counter(
+            "hawker_hub_packets_total",
+            "Access units and audio frames through the hub, of the streams there are.",
+            lambda: sum(stream.counters.packets for stream in published.values()),
+        )
+        return metrics
+
+    # -- questions the parts ask ------------------------------------------------------------------
+
+    def viewers(self, room: str) -> int:
+        """Viewers of a room over all protocols."""
+        return self.whep.viewers(room)
+
+    def https_origin(self, host: str) -> str | None:
+        """Where https is served under this host name, if it is."""
+        if self.config.http.tls_cert:
+            return f"https://{host}:{self.http_port}"
+        return f"https://{host}:{self.https_port}" if self._own_tls else None
+
+    def _viewers_by_protocol(self) -> dict[str | tuple[str, ...], float]:
+        return {"webrtc": sum(len(channel.broadcast.viewers) for channel in self.whep.channels)}
+
+    async def _room_exists(self, room: str) -> bool:
+        try:
+            await self.rooms.get(room)
+        except Refusal:
+            return False
+        return True
+
+    def _configured_tls(self) -> ssl.SSLContext | None:
+        http = self.config.http
+        if not http.tls_cert:
+            return None
+        try:
+            return server_context(Path(http.tls_cert), Path(http.tls_key))
+        except (OSError, ssl.SSLError) as error:
+            raise StartError(f"http.tls_cert: {http.tls_cert}: {error}") from error
+
+    async def _start_demo(self, directory: Path) -> None:
+        rtmp = f"rtmp://{LOOPBACK}:{self._rtmp.port}/{RTMP_APP}"
+        self._demo_key = await self._room_key(DEMO_ROOM, "The demo show", directory)
+        self._visitor_key = await self._room_key(VISITOR_ROOM, "Your own show", directory)
+        host = DemoHost(rtmp, self._demo_key)
+        await host.start()
+        self._stack.push_async_callback(host.stop)
+
+    async def _room_key(self, room: str, title: str, directory: Path) -> str:
+        """The key of a room of the demo, kept in a file so that OBS stays set up over restarts."""
+        path = directory / f"stream-key-{room}"
+        try:
+            _, key = await self.rooms.create(title, id=room)
+        except Refusal:
+            kept = path.read_text("utf-8").strip() if path.exists() else ""
+            try:
+                if kept and await self._room_access.publish(kept) == room:
+                    return kept
+            except Refusal:
+                log.info("the key of room %s was rotated: making another", room)
+            key = await self.rooms.rotate_key(room)
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(f"{key}\n", "utf-8")
+        return key
+
+
+def _echo(session: WhepSession, channel: int, data: str | bytes) -> None:
+    """Until the rooms speak over data channels: what a viewer sends comes back to it."""
+    session.send(channel, data)
+
+
+def _peer_error(refusal: Refusal) -> PeerError:
+    error = PeerError(refusal.detail, code=refusal.code, headers=refusal.headers)
+    error.status, error.title = refusal.status, refusal.title
+    return error
+
+
+def _reachable(host: str) -> str:
+    return LOOPBACK if host in ("0.0.0.0", "") else host
+
+
+def _port(runner: web.AppRunner) -> int:
+    """The port of the site added last."""
+    return int(runner.addresses[-1][1])
+
+
+def _lan_address() -> str | None:
+    return next((each for each in own_addresses("0.0.0.0") if not each.startswith("127.")), None)

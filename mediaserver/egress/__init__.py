@@ -1,0 +1,1 @@
+"""What leaves for viewers: WHEP and HLS."""

@@ -1,0 +1,1 @@
+"""Packets to fragmented MP4, HLS segments and playlists; no HTTP here."""

@@ -1,0 +1,125 @@
+"""One stream's HLS: packets in, playlists and segments by name out.
+
+`session` goes into every segment name and is another for every muxer, so that no cache ever mixes two
+runs of a server or two shows of a room.
+"""
+
+from __future__ import annotations
+
+from mediaserver.media import Packet
+from mediaserver.packager.playlist import AudioRendition, Variant, multivariant_playlist
+from mediaserver.packager.rendition import HlsSettings, Rendition
+from mediaserver.packager.segmenter import Segmenter
+from mediaserver.protocol import aac, h264
+
+INDEX = "index.m3u8"
+VIDEO = "video.m3u8"
+AUDIO = "audio.m3u8"
+AUDIO_GRACE_SEGMENTS = 3  # of video, in which audio that was announced (a bridge's) has to come
+FRAME_RATE_TOLERANCE = 0.02  # measured against the SPS: RTMP rounds, encoders hesitate
+
+
+class Muxer:
+    """Playlists and segments of a live stream, until `end` and after."""
+
+    def __init__(self, session: str, settings: HlsSettings) -> None:
+        self.ended = False
+        self._segmenter = Segmenter(session, settings)
+        self._audio_expected = False
+        self._index: bytes | None = None
+        self._index_of: tuple[object, object] = (None, None)
+
+    def write(self, packet: Packet) -> None:
+        """Take the next packet of a track; what HLS cannot carry is left out."""
+        if self.ended:
+            return
+        if packet.track.codec == "opus":
+            self._audio_expected = True  # from a bridge, as AAC
+        self._segmenter.write(packet)
+
+    def flush(self) -> None:
+        """End the open segments: the publisher is gone, at least for now."""
+        if not self.ended:
+            self._segmenter.flush()
+
+    def end(self) -> None:
+        """No more packets will come: the playlists say so."""
+        self.flush()
+        self.ended = True
+        for rendition in (self._segmenter.video, self._segmenter.audio):
+            if rendition is not None:
+                rendition.end()
+
+    def playlist(self, name: str) -> bytes | None:
+        """A playlist as rendered, marks for the query included; None if there is none (yet)."""
+        video, audio = self._segmenter.video, self._segmenter.audio
+        if name == INDEX:
+            return self._multivariant(video, audio)
+        rendition = {VIDEO: video, AUDIO: audio}.get(name)
+        return rendition.playlist if rendition is not None else None
+
+    def segment(self, name: str) -> bytes | None:
+        """The bytes of a segment or initialization segment."""
+        rendition = self._segmenter.audio if name.startswith("a") else self._segmenter.video
+        return rendition.storage.get(name) if rendition is not None else None
+
+    def _multivariant(self, video: Rendition | None, audio: Rendition | None) -> bytes | None:
+        state = (video and video.playlist, audio and audio.playlist)
+        if (
+            self._index is None
+            or state[0] is not self._index_of[0]
+            or state[1] is not self._index_of[1]
+        ):
+            self._index, self._index_of = self._render(video, audio), state
+        return self._index
+
+    def _render(self, video: Rendition | None, audio: Rendition | None) -> bytes | None:
+        ready = [each for each in (video, audio) if each is not None and each.playlist is not None]
+        if not ready:
+            return None
+        audio_missing = ready == [video] and (audio is not None or self._audio_expected)
+        if audio_missing and len(ready[0].storage.listed) < AUDIO_GRACE_SEGMENTS:
+            return None
+        uri = VIDEO if ready[0] is video else AUDIO
+        sound = AudioRendition(AUDIO, ready[1].track.channels) if len(ready) == 2 else None
+        return multivariant_playlist([_variant(uri, *ready)], sound)
+
+
+def _variant(uri: str, *renditions: Rendition) -> Variant:
+    main = renditions[0]
+    video = main.name == "video"
+    return Variant(
+        uri=uri,
+        bandwidth=sum(_peak(rendition) for rendition in renditions),
+        average_bandwidth=sum(_average(rendition) for rendition in renditions),
+        codecs=tuple(_codec(rendition) for rendition in renditions),
+        resolution=(main.track.width, main.track.height) if video else None,
+        frame_rate=_frame_rate(main) if video else None,
+    )
+
+
+def _codec(rendition: Rendition) -> str:
+    name = h264.codec_string if rendition.name == "video" else aac.codec_string
+    return name(rendition.track.config)
+
+
+def _peak(rendition: Rendition) -> int:
+    """The largest bit rate of a listed segment (RFC 8216bis §4.4.6.2)."""
+    return round(max(segment.bits_per_s for segment in rendition.storage.listed))
+
+
+def _average(rendition: Rendition) -> int:
+    listed = rendition.storage.listed
+    seconds = sum(segment.duration_s for segment in listed)
+    return round(sum(len(segment.data) for segment in listed) * 8 / seconds)
+
+
+def _frame_rate(rendition: Rendition) -> float:
+    """Frames/s as measured, or as the SPS says where the two agree."""
+    listed = rendition.storage.listed
+    seconds = sum(segment.duration_s for segment in listed)
+    measured = sum(segment.samples for segment in listed) / seconds
+    said = h264.parse_sps(h264.AvcConfig.parse(rendition.track.config).sps[0]).frame_rate
+    if said is not None and abs(measured - said) <= FRAME_RATE_TOLERANCE * said:
+        return said
+    return measured

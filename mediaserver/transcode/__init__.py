@@ -1,0 +1,1 @@
+"""Decoders and encoders, in processes of their own: readers of a stream, publishers of renditions."""

@@ -1,0 +1,134 @@
+// The watch page: puts the player, what the server says about the room, and words on the screen together.
+
+import { startAmbient } from "./ambient.js";
+import { copy } from "./copy.js";
+import { known, startLanguage, t } from "./language.js";
+import { Player } from "./player.js";
+import { RoomFeed } from "./room_feed.js";
+import { startScreen } from "./screen.js";
+import { startSound } from "./sound.js";
+import { startToast } from "./toast.js";
+import { ViewerToken } from "./viewer_token.js";
+
+const PAUSED_MS = 700; // changing sources pauses for a moment; longer than that the browser wants a tap
+const COUNT_SOON_MS = 800;
+
+const $ = (id) => document.getElementById(id);
+const video = $("video");
+const room = decodeURIComponent(location.pathname.split("/")[2]);
+const force = { whep: "webrtc", hls: "hls" }[new URLSearchParams(location.search).get("player")] ?? null;
+
+const token = new ViewerToken(room);
+const feed = new RoomFeed({ room, token: () => token.get(), onChange: showRoom });
+const player = new Player({ room, video, token, feed, force, onChange: showStatus });
+const toast = startToast($("toast"));
+
+/**
+ * For tests and the console. transport: "webrtc", "hls" or "". state: as in player.js. pc: the RTCPeerConnection, or
+ * null. stats(): promises {framesDecoded, audioEnergy, width, height, …} of whep.js or hls_player.js, or null.
+ */
+window.hawker = {
+  get transport() {
+    return player.status.transport;
+  },
+  get state() {
+    return player.status.state;
+  },
+  get pc() {
+    return player.pc;
+  },
+  stats: () => player.stats(),
+};
+
+function showRoom(now, before) {
+  $("title").textContent = now.title || now.id || room;
+  document.title = `${now.title || room} · Hawker`;
+  $("viewer-count").textContent = String(now.viewers ?? 0);
+  $("viewers").hidden = false;
+  if (now.live && !before?.live) player.nudge();
+}
+
+function showStatus({ state, transport, why }) {
+  document.body.dataset.state = state;
+  $("transport").textContent = transport;
+  $("live").hidden = state !== "playing";
+  $("retry").hidden = state !== "refused";
+  showWords();
+  showTap();
+  feed.relax(state === "playing" || state === "refused");
+  if (state === "playing") setTimeout(() => void feed.refresh(), COUNT_SOON_MS);
+}
+
+function showWords() {
+  const { state, transport, why } = player.status;
+  const general = state === "playing" ? `playing_${transport}` : state;
+  $("veil").textContent = first(`veil_${state}_${why}`, `veil_${state}`);
+  $("status").textContent = first(`${state}_${why}`, general);
+  $("status").dataset.why = why ?? "";
+  const notice = why === "has_b_frames";
+  $("notice").hidden = !notice;
+  $("notice").dataset.code = notice ? "HasBFrames" : "";
+  $("notice-text").textContent = notice ? t("notice_has_b_frames") : "";
+}
+
+function first(specific, general) {
+  return t(known(specific) ? specific : general);
+}
+
+function showTap() {
+  const stuck = video.paused && player.status.state === "playing";
+  if (!stuck) $("tap").hidden = true;
+  else setTimeout(() => ($("tap").hidden = !(video.paused && player.status.state === "playing")), PAUSED_MS);
+}
+
+function showShape() {
+  if (!video.videoWidth) return;
+  document.body.dataset.shape = video.videoHeight > video.videoWidth ? "portrait" : "landscape";
+  document.body.style.setProperty("--aspect", String(video.videoWidth / video.videoHeight));
+}
+
+async function share() {
+  const url = `${location.origin}${location.pathname}`;
+  if (navigator.share && matchMedia("(pointer: coarse)").matches) {
+    await navigator.share({ title: document.title, url }).catch(() => {}); // the viewer changed their mind
+  } else {
+    toast((await copy(url)) ? t("link_copied") : url);
+  }
+}
+
+function start() {
+  startLanguage(showWords);
+  $("title").textContent = room;
+  showWords();
+  startSound(video, {
+    unmute: $("unmute"),
+    toggle: $("sound"),
+    onToggle: (muted) => $("sound-icon").setAttribute("href", `/static/icons.svg#sound-${muted ? "off" : "on"}`),
+  });
+  startScreen({ stage: $("stage"), video, fullscreen: $("fullscreen"), pip: $("pip") });
+  startAmbient(video, $("ambient"), () => player.status.state === "playing");
+
+  video.addEventListener("resize", showShape);
+  video.addEventListener("loadedmetadata", showShape);
+  for (const event of ["play", "playing", "pause"]) video.addEventListener(event, showTap);
+  $("tap").addEventListener("click", () => void video.play());
+  $("retry").addEventListener("click", () => player.nudge());
+  $("share").addEventListener("click", () => void share());
+
+  window.addEventListener("online", () => player.nudge());
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return;
+    void feed.refresh();
+    player.nudge();
+  });
+  window.addEventListener("pagehide", () => {
+    feed.close();
+    player.close();
+  });
+  window.addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+
+  void feed.refresh();
+  void player.run();
+}
+
+start();
