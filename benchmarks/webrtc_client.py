@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ from mediaserver.rtc.srtp import Srtp
 CHECK_S = 0.05
 CONSENT_S = 2.5
 TICK_S = 0.02
+EARLY_DATAGRAMS = 256
 PRIORITY = 1853824767  # peer reflexive (RFC 8445 §5.1.2.1)
 
 VIDEO_PAYLOAD_TYPE = 96
@@ -65,6 +67,7 @@ class WebRtcClient(asyncio.DatagramProtocol):
         self._path = IcePath(self._send)
         self._dtls = Dtls(self._path, self.certificate, "client", self._on_closed)
         self._receivers: dict[int, RtpReceiver] = {}
+        self._early: deque[bytes] = deque(maxlen=EARLY_DATAGRAMS)
         self._ice_done = asyncio.get_running_loop().create_future()
         self.closed = asyncio.get_running_loop().create_future()
         self._tasks: list[asyncio.Task[None]] = []
@@ -139,6 +142,8 @@ class WebRtcClient(asyncio.DatagramProtocol):
         for each, rate in zip(answer.medias, (VIDEO_CLOCK_RATE, OPUS_CLOCK_RATE), strict=False):
             for ssrc in each.ssrcs:
                 self._receivers[ssrc] = RtpReceiver(rate, self._deliver, self._ask)
+        while self._early:
+            self._on_srtp(self._early.popleft())
         if data:
             self.channels = DataChannels(self._dtls, lambda c, d: self.on_message(c, d))
             await self.channels.start(5000, 65536)
@@ -174,11 +179,10 @@ class WebRtcClient(asyncio.DatagramProtocol):
             self._on_stun(data)
         elif 20 <= first < 64:
             self._path.feed(data)
-        elif 128 <= first < 192 and self.srtp is not None:
-            try:
-                self._on_srtp(data)
-            except ProtocolError:
-                self.undecryptable += 1
+        elif 128 <= first < 192 and self.srtp is None:
+            self._early.append(data)  # right behind the server's Finished, which is still being read
+        elif 128 <= first < 192:
+            self._on_srtp(data)
 
     def _on_stun(self, data: bytes) -> None:
         message = stun.parse(data)
@@ -187,10 +191,14 @@ class WebRtcClient(asyncio.DatagramProtocol):
 
     def _on_srtp(self, data: bytes) -> None:
         assert self.srtp is not None
-        if 192 <= data[1] <= 223:
-            self.reports += rtcp.parse(self.srtp.unprotect_rtcp(data))
+        try:
+            if 192 <= data[1] <= 223:
+                self.reports += rtcp.parse(self.srtp.unprotect_rtcp(data))
+                return
+            packet = rtp.parse(self.srtp.unprotect(data))
+        except ProtocolError:
+            self.undecryptable += 1
             return
-        packet = rtp.parse(self.srtp.unprotect(data))
         receiver = self._receivers.get(packet.ssrc)
         if receiver is not None:
             receiver.receive(packet, time.monotonic())
