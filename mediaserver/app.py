@@ -34,12 +34,14 @@ from mediaserver.api.whep import WhepApi
 from mediaserver.api.whip import WhipApi
 from mediaserver.banner import Banner
 from mediaserver.egress.hls import HlsEgress, HlsSettings
+from mediaserver.egress.hls_viewers import HlsViewers
 from mediaserver.egress.whep import WhepEgress, WhepSession
 from mediaserver.errors import PeerError
 from mediaserver.hub import Hub
 from mediaserver.hub.relay import RelayServer
 from mediaserver.ingest.doctor import Doctor
 from mediaserver.ingest.rtmp import RtmpServer
+from mediaserver.ingest.testpattern.host import DemoHost
 from mediaserver.ingest.whip import WhipIngest
 from mediaserver.lifecycle import StartError, binding
 from mediaserver.rtc.transport import Transport, own_addresses
@@ -93,6 +95,7 @@ class App:
         )
         self.http_port = config.http.port
         self.https_port = config.http.https_port
+        self._hls_viewers = HlsViewers()
         self._stack = AsyncExitStack()
         self._demo_key = ""
         self._visitor_key = ""
@@ -258,7 +261,7 @@ class App:
             rooms,
             WhipApi(self.whip, limiter),
             WhepApi(self.whep, self.access, limiter),
-            HlsApi(self.hls, self.access),
+            HlsApi(self.hls, self.access, self._hls_viewers),
             HealthApi({"store": lambda: self.store.load(["ready"])}),
             self._metrics(),
         ):
@@ -303,7 +306,7 @@ class App:
 
     def viewers(self, room: str) -> int:
         """Viewers of a room over all protocols."""
-        return self.whep.viewers(room)
+        return self.whep.viewers(room) + self._hls_viewers.count(room)
 
     def https_origin(self, host: str) -> str | None:
         """Where https is served under this host name, if it is."""
@@ -312,7 +315,8 @@ class App:
         return f"https://{host}:{self.https_port}" if self._own_tls else None
 
     def _viewers_by_protocol(self) -> dict[str | tuple[str, ...], float]:
-        return {"webrtc": sum(len(channel.broadcast.viewers) for channel in self.whep.channels)}
+        webrtc = sum(len(channel.broadcast.viewers) for channel in self.whep.channels)
+        return {"webrtc": webrtc, "hls": self._hls_viewers.total()}
 
     async def _room_exists(self, room: str) -> bool:
         try:

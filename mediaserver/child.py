@@ -63,7 +63,7 @@ class ChildProcess:
         inherited = {
             name: value for name, value in os.environ.items() if not name.startswith("HAWKER_")
         }
-        return await asyncio.create_subprocess_exec(
+        self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=DEVNULL,
             stdout=DEVNULL,
@@ -71,6 +71,7 @@ class ChildProcess:
             start_new_session=True,
             env={**inherited, **self._environment, _PARENT: str(os.getpid())},
         )
+        return self._process
 
     async def _watch(self, process: Process | None) -> None:
         loop = asyncio.get_running_loop()
@@ -92,7 +93,6 @@ class ChildProcess:
 
     async def _run(self, process: Process) -> int:
         """Its exit status; cancelled, it ends the process."""
-        self._process = process
         logging_task = asyncio.create_task(self._log(process))
         try:
             return await process.wait()

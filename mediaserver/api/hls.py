@@ -13,6 +13,7 @@ from aiohttp import web
 from mediaserver.access import Access
 from mediaserver.api.signalling import bearer
 from mediaserver.egress.hls import HlsEgress
+from mediaserver.egress.hls_viewers import HlsViewers
 from mediaserver.errors import NotFound
 
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
@@ -32,9 +33,10 @@ PREFLIGHT_HEADERS = {
 class HlsApi:
     """Handlers of `/hls/{room}/…`."""
 
-    def __init__(self, egress: HlsEgress, access: Access) -> None:
+    def __init__(self, egress: HlsEgress, access: Access, viewers: HlsViewers) -> None:
         self._egress = egress
         self._access = access
+        self._viewers = viewers
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -65,3 +67,8 @@ class HlsApi:
 
     async def _options(self, request: web.Request) -> web.Response:
         return web.Response(status=204, headers=PREFLIGHT_HEADERS)
+
+
+def _machine(request: web.Request) -> str:
+    """Who asks without a token, as well as can be told."""
+    return f"{request.remote} {request.headers.get('User-Agent', '')}"

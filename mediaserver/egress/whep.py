@@ -79,7 +79,8 @@ class Channel:
         self.egress = egress
         self.stream = stream
         self.sessions: set[WhepSession] = set()
-        self.broadcast = Broadcast(egress.transport.sender, self._request_keyframe)
+        transport = egress.transport
+        self.broadcast = Broadcast(transport.sender, self._request_keyframe, transport.clock)
         self.malformed = 0  # packets that are not what their track says
         loop = asyncio.get_running_loop()
         self._tasks = [
@@ -138,7 +139,7 @@ class Channel:
             reader.close()
 
     def _request_keyframe(self) -> None:
-        self.stream.request_keyframe(time.monotonic())
+        self.stream.request_keyframe(self.egress.transport.clock())
 
 
 class WhepEgress:

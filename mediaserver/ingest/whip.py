@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import Callable, Sequence
 
 from mediaserver.access import Access
@@ -42,12 +41,16 @@ class WhipPublisher:
     """One WHIP session's media on its way into a stream."""
 
     def __init__(
-        self, publish: Callable[[WhipPublisher], Publication], kinds: dict[int, Kind]
+        self,
+        publish: Callable[[WhipPublisher], Publication],
+        kinds: dict[int, Kind],
+        clock: Callable[[], float],
     ) -> None:
         self.session: Session | None = None
         self.publication: Publication | None = None
         self._publish = publish
         self._kinds = kinds
+        self._clock = clock
         self._ssrc = secrets.randbits(32)
         self._video: Track | None = None
         self._audio = opus_track(2)
@@ -57,7 +60,7 @@ class WhipPublisher:
         self.malformed = 0  # RTP payloads that are not H.264 in RTP
         self._need_keyframe = True
         self._asked_at = -PLI_INTERVAL_S
-        self._now = time.monotonic()
+        self._now = clock()
         self._timer: asyncio.TimerHandle | None = None
         self._receivers = {
             "video": RtpReceiver(VIDEO_CLOCK_RATE, self._on_video, self._nack),
@@ -111,7 +114,7 @@ class WhipPublisher:
 
     def request_keyframe(self) -> None:
         """Send a picture loss indication, at most twice a second."""
-        now = time.monotonic()
+        now = self._clock()
         ssrc = self._receivers["video"].ssrc
         if self.session is not None and ssrc and now - self._asked_at >= PLI_INTERVAL_S:
             self._asked_at = now
@@ -139,7 +142,7 @@ class WhipPublisher:
 
     def _tick(self) -> None:
         self._timer = None
-        self._now = time.monotonic()
+        self._now = self._clock()
         for receiver in self._receivers.values():
             receiver.tick(self._now)
         if any(receiver.waiting for receiver in self._receivers.values()):
@@ -225,7 +228,7 @@ class WhipIngest:
                 on_close=lambda reason: self._transport.close(session, reason),
             )
 
-        publisher = WhipPublisher(publication, kinds)
+        publisher = WhipPublisher(publication, kinds, self._transport.clock)
         session = self._transport.open(
             publisher,
             certificate,

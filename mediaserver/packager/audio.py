@@ -18,7 +18,7 @@ from mediaserver.packager.segment import Opening
 from mediaserver.packager.silence import silent_frame
 from mediaserver.packager.target import TargetDuration
 
-AUDIO_WAIT_S = 2.0  # phones interleave by up to 0.5 s, an audio bridge adds 0.2 s
+AUDIO_WAIT_S = 1.0  # phones interleave by up to 0.5 s, an audio bridge adds 0.2 s
 RESYNC_S = 0.030  # a lip-sync error nobody sees; RTMP rounds by 0.5 ms, encoders by a few
 
 _AUDIO_WAIT = int(AUDIO_WAIT_S * VIDEO_CLOCK_RATE)

@@ -90,12 +90,11 @@ def split_annex_b(data: Nal) -> list[bytes]:
 
     Raises ProtocolError if bytes other than zeros stand before the first start code.
     """
-    stream = bytes(data)
-    if stream.count(_START_CODE) > MAX_NALS:
-        raise ProtocolError(f"more than {MAX_NALS} NAL units in one access unit")
-    before, *units = stream.split(_START_CODE)
+    before, *units = bytes(data).split(_START_CODE, MAX_NALS + 1)
     if before.strip(b"\x00"):
         raise ProtocolError("a byte stream that does not begin with a start code")
+    if len(units) > MAX_NALS:
+        raise ProtocolError(f"more than {MAX_NALS} NAL units in one access unit")
     return [nal for unit in units if (nal := unit.rstrip(b"\x00"))]
 
 

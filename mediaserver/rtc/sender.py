@@ -10,7 +10,8 @@ UDP_SEGMENT; a lone packet and audio go out plainly. A viewer with a sequence of
 own headers; a viewer that only knows AES_CM goes through libsrtp, packet by packet.
 
 Under one key an SRTP index is never used for other bytes: a batch sent again, and a retransmission,
-are the same bytes, and offsets never change once used.
+are the same bytes, and the offset of a route never changes; who goes on after a long skip gets another
+route, whose numbers follow the old one's.
 
 What can go wrong while sending: EIO or EINVAL mean that this route can't do GSO, so it falls back to
 one sendto per packet; EAGAIN parks the batch where it stands until the socket is writable; anything

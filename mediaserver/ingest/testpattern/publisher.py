@@ -87,7 +87,9 @@ class Connection:
 
     def _send_sound(self, first_sample: int) -> None:
         at = (first_sample + self._samples + np.arange(AAC_SAMPLES)) % self._loop.shape[1]
-        frame = av.AudioFrame.from_ndarray(self._loop[:, at], format="fltp", layout="stereo")
+        frame = av.AudioFrame.from_ndarray(
+            np.take(self._loop, at, axis=1), format="fltp", layout="stereo"
+        )
         frame.sample_rate = sound.RATE
         frame.time_base = Fraction(1, sound.RATE)
         frame.pts = self._samples + int(MEDIA_START_S * sound.RATE)
