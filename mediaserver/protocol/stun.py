@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
-from socket import AF_INET6, inet_aton, inet_ntoa, inet_ntop, inet_pton
+from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from zlib import crc32
 
@@ -240,7 +240,7 @@ def _xor_address(value: bytes, transaction_id: bytes) -> tuple[str, int]:
     port = int.from_bytes(value[2:4], "big") ^ (MAGIC_COOKIE >> 16)
     mask = int.from_bytes((_COOKIE + transaction_id)[: size - 4], "big")
     host = (int.from_bytes(value[4:], "big") ^ mask).to_bytes(size - 4, "big")
-    return (inet_ntoa(host) if size == 8 else inet_ntop(AF_INET6, host)), port
+    return str(IPv4Address(host) if size == 8 else IPv6Address(host)), port
 
 
 def _mapped_address(address: Address, transaction_id: bytes) -> bytes:
@@ -249,10 +249,10 @@ def _mapped_address(address: Address, transaction_id: bytes) -> bytes:
     if host.startswith("::ffff:") and "." in host:
         host = host[7:]  # an IPv4 peer of a dual-stack socket: it knows itself by its IPv4 address
     if ":" not in host:
-        packed = int.from_bytes(inet_aton(host), "big") ^ MAGIC_COOKIE
+        packed = int(IPv4Address(host)) ^ MAGIC_COOKIE
         return _ADDRESS_V4.pack(XOR_MAPPED_ADDRESS, 8, 0, 1, port, packed)
     mask = int.from_bytes(_COOKIE + transaction_id, "big")
-    plain = int.from_bytes(inet_pton(AF_INET6, host.partition("%")[0]), "big")
+    plain = int(IPv6Address(host.partition("%")[0]))
     return _ADDRESS_V6.pack(XOR_MAPPED_ADDRESS, 20, 0, 2, port, (plain ^ mask).to_bytes(16, "big"))
 
 

@@ -11,7 +11,7 @@ from mediaserver.ingest.testpattern.frame_number import frame_utc_ms, read_frame
 from tests.e2e.browser import browser, frames_beyond, transport
 from tests.e2e.server import running
 
-FRAMES = 90
+FRAMES = 45
 # at each frame's presentation: the UTC ms, and a row through the strip of blocks, as grey values
 WATCH = """async ({ count, width, height }) => {
   const video = document.querySelector("[data-testid=player]");

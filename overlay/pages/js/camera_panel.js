@@ -6,7 +6,7 @@ import { Problem } from "./problem.js";
 import { Publishing } from "./publishing.js";
 
 const STATS_MS = 1000;
-const LIMITED_LOOKS = 10; // every session begins with a low rate and works its way up
+const LIMITED_LOOKS = 20; // every session begins with a low rate and works its way up
 
 const $ = (id) => document.getElementById(id);
 

@@ -18,6 +18,7 @@ export function startSound(video, { unmute, toggle, onToggle }) {
     set(false);
     toggle.focus({ preventScroll: true });
   });
+  video.addEventListener("click", () => unmute.hidden || unmute.click());
   toggle.addEventListener("click", () => set(!video.muted));
   video.addEventListener("volumechange", show);
   show();

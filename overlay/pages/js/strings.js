@@ -93,7 +93,6 @@ export const strings = {
 
     // studio
     studio: "Studio",
-    watch_page: "Watch page",
     stream_key: "Stream key",
     stream_key_hint: "You got it when the room was made. It stays in this tab and goes only to the server.",
     stream_key_placeholder: "Paste the stream key",
@@ -265,7 +264,6 @@ export const strings = {
     open_watch: "打开观看页",
 
     studio: "主播后台",
-    watch_page: "观看页",
     stream_key: "推流密钥",
     stream_key_hint: "新建直播间时得到。只保存在本标签页，只发给服务器。",
     stream_key_placeholder: "粘贴推流密钥",
