@@ -47,8 +47,10 @@ class HlsApi:
     async def _get(self, request: web.Request) -> web.Response:
         room, name = request.match_info["room"], request.match_info["name"]
         given = request.query.get("token")
-        await self._access.watch(room, given or bearer(request))
+        token = given or bearer(request)
+        await self._access.watch(room, token)
         if name.endswith(".m3u8"):
+            self._viewers.seen(room, token or _machine(request))
             return self._playlist(room, name, f"?token={quote(given, safe='')}" if given else "")
         return self._segment(room, name)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable
 
 from mediaserver.hub import Hub, Reader, Stream, StreamEnded
@@ -103,6 +104,9 @@ class HlsEgress:
             while True:
                 for packet in await reader.read():
                     muxer.write(packet)
+                if muxer.wants_keyframe and reader.stream.on_keyframe_request is not None:
+                    muxer.expect_requests()
+                    reader.stream.request_keyframe(time.monotonic())
         except StreamEnded:
             pass
         finally:

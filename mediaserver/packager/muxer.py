@@ -37,6 +37,15 @@ class Muxer:
             self._audio_expected = True  # from a bridge, as AAC
         self._segmenter.write(packet)
 
+    @property
+    def wants_keyframe(self) -> bool:
+        """Whether a keyframe would end the open segment, or let the first one begin."""
+        return self._segmenter.wants_keyframe
+
+    def expect_requests(self) -> None:
+        """Say that the publisher sends keyframes when asked."""
+        self._segmenter.target.expect_requests()
+
     def flush(self) -> None:
         """End the open segments: the publisher is gone, at least for now."""
         if not self.ended:

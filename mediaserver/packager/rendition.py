@@ -19,8 +19,11 @@ from mediaserver.packager.target import TargetDuration
 
 @dataclass(frozen=True, slots=True)
 class HlsSettings:
-    """`segment_ms`: a segment ends at the first keyframe after this; `part_ms`: a fragment lasts at
-    most this long, 0 makes one fragment of a segment; `window_s`: how much a playlist lists."""
+    """How a stream is cut and listed.
+
+    `segment_ms`: a segment ends at the first keyframe after this. `part_ms`: a fragment lasts at most
+    this long; 0 makes a segment one fragment. `window_s`: how far back a playlist reaches.
+    """
 
     segment_ms: int = 2000
     part_ms: int = 0

@@ -5,17 +5,19 @@ picture quality of a ladder shares one audio rendition, low-latency parts of eac
 length, hls.js and Safari feed separate source buffers anyway, and audio-only or video-only need no
 other path.
 
-**Who leads.** Video does: a segment begins at the first keyframe `segment_ms` after the one before.
+**Who leads.** Video does: a segment begins at the first keyframe `segment_ms` after the one before,
+or earlier if the next keyframe may come too late for EXT-X-TARGETDURATION, which never changes
+(target.py). A publisher that sends keyframes on request, as browsers do, is asked (`wants_keyframe`).
 Audio that runs ahead of the picture waits, since a cut may still come, and audio that lags is waited
 for (audio.py). After AUDIO_LEADS_AFTER_S of audio without video the audio leads: it is cut by its own
 length, until a keyframe comes.
 
-**A GOP that is too long.** EXT-X-TARGETDURATION is fixed by the first segment (target.py). A later GOP
-that exceeds it is cut before a frame that is no keyframe: the standard asks for a keyframe in each
-segment only where the playlist promises it, so EXT-X-INDEPENDENT-SEGMENTS is absent while such a
-segment is listed; the next keyframe ends it, however short. Players go on without a gap; only who
-joins at that very segment waits for the next keyframe. A publisher with an even keyframe interval of
-at most MAX_GOP_S never meets this.
+**A GOP that is too long** for the target is cut before a frame that is no keyframe: the standard wants a
+keyframe in each segment only where the playlist promises it, so EXT-X-INDEPENDENT-SEGMENTS is absent
+while such a segment is listed; the next keyframe ends it, however short. Who is watching sees no gap;
+who joins there sees nothing until the next keyframe, or until the player gives up. It takes a publisher
+whose interval is neither even, nor said by its encoder, nor on request, or is over MAX_GOP_S: the host
+is told elsewhere to set two seconds.
 
 **Discontinuities** are counted for the stream and come at the same cut in both renditions: another
 video configuration, a gap of more than GAP_S, a publisher that went and came back (`flush`). For
@@ -27,6 +29,7 @@ from __future__ import annotations
 from mediaserver.media import AAC_FRAME_SAMPLES, VIDEO_CLOCK_RATE, Packet, Track
 from mediaserver.packager.audio import AudioFollower
 from mediaserver.packager.fmp4 import Sample
+from mediaserver.packager.gop import KeyframeIntervals, promised_interval_s
 from mediaserver.packager.rendition import HlsSettings, Rendition
 from mediaserver.packager.segment import Opening
 from mediaserver.packager.target import TargetDuration
@@ -47,13 +50,16 @@ class Segmenter:
         self._session = session
         self._settings = settings
         self._segment_ticks = settings.segment_ms * VIDEO_CLOCK_RATE // 1000
+        self._due_ticks = self._segment_ticks - int(EARLY_S * VIDEO_CLOCK_RATE)
         self._follower = AudioFollower(session, settings, self.target)
         self._discontinuity = -1  # the first run of packets makes it 0
         self._horizon = 0  # every later cut is here or after
         # The last video packet waits for the next, which tells how long it lasts.
         self._held: Packet | None = None
         self._frame_ticks = DEFAULT_FRAME_TICKS
-        self._shift = 0  # presentation minus decode time of the latest keyframe
+        self._shift = 0  # presentation minus decode time of the latest keyframe that cut
+        self._intervals = KeyframeIntervals()
+        self._refused = False  # a frame came that needs a keyframe before it
         # The audio's own run, when it leads.
         self._audio_track: Track | None = None
         self._audio_start = 0
@@ -77,11 +83,19 @@ class Segmenter:
         self._follower.advance(self._horizon, last=True)
         self._follower.clear()
 
+    @property
+    def wants_keyframe(self) -> bool:
+        """Whether the open segment could end, or one could begin, if only a keyframe came."""
+        if self._held is None or self.video is None:
+            return self._refused
+        return self.video.elapsed(self._held.dts) >= self._due_ticks
+
     # Video leads
 
     def _write_video(self, packet: Packet) -> None:
         held = self._held
         if held is None:
+            self._refused = not packet.keyframe
             if packet.keyframe:
                 self._begin_video(packet)
             return
@@ -106,6 +120,8 @@ class Segmenter:
             self.video = Rendition(
                 "video", self._session, self._settings, self.target, packet.track
             )
+            self.target.expect_interval(promised_interval_s(packet))
+        self._intervals.begin(packet.dts)
         self._discontinuity += 1
         self._held = packet
         self._horizon = packet.pts
@@ -133,11 +149,14 @@ class Segmenter:
 
     def _cut_at_keyframe(self, packet: Packet, *, changed: bool) -> None:
         assert self.video is not None
-        early = round(EARLY_S * VIDEO_CLOCK_RATE)
+        self._intervals.add(packet.dts)
+        elapsed = self.video.elapsed(packet.dts)
+        limit = self.target.limit_s * VIDEO_CLOCK_RATE
         if changed or self._follower.changed:
             self._discontinuity += 1
         elif (
-            self.video.elapsed(packet.dts) < self._segment_ticks - early
+            elapsed < self._due_ticks
+            and elapsed + self._intervals.longest <= limit
             and not self.video.is_dependent
         ):
             return

@@ -43,8 +43,8 @@ def packet_duration(packet: bytes | memoryview) -> int:
 class OpusHead:
     """The identification header.
 
-    `pre_skip`: samples at 48 kHz to drop at the start; `input_sample_rate` in Hz, informative, 0 unknown;
-    `output_gain` in 1/256 dB.
+    `pre_skip`: samples at 48 kHz to drop at the start; `input_sample_rate` in Hz, informative, 0 if
+    unknown; `output_gain` in 1/256 dB.
     """
 
     channels: int
