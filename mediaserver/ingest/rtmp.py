@@ -140,6 +140,8 @@ class _Session(asyncio.Protocol):
         self._arm(time.monotonic())
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            return
         now = time.monotonic()
         try:
             self._handle(self._connection.receive_data(data, now), now)
