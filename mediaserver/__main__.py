@@ -108,6 +108,11 @@ def _run(config: Config) -> int:
         typer.echo(json.dumps(app.ready_line()))
         if config.demo.enabled:
             banner.show(app.banner(), Console(stderr=True, highlight=False))
+        elif app.new_admin_token is not None:
+            typer.echo(
+                f"admin token, made now and kept in the data directory: {app.new_admin_token}",
+                err=True,
+            )
 
     if sys.platform == "win32":
         asyncio.run(lifecycle.run(app, announce))

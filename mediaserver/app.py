@@ -99,7 +99,7 @@ class App:
         self._stack = AsyncExitStack()
         self._demo_key = ""
         self._visitor_key = ""
-        self._new_admin_token: str | None = None
+        self.new_admin_token: str | None = None  # where this start has made it: printed once
 
     async def start(self) -> None:
         """Open everything; raises StartError."""
@@ -147,7 +147,7 @@ class App:
             https_studio_url=secure and f"{secure}/studio/{VISITOR_ROOM}{fragment}",
             rtmp_server=f"rtmp://{lan or LOOPBACK}:{self._rtmp.port}/{RTMP_APP}",
             stream_key=self._visitor_key,
-            admin_token=self._new_admin_token,
+            admin_token=self.new_admin_token,
             admin_token_file=None if configured else str(self.config.data.dir / "admin-token"),
         )
 
@@ -159,7 +159,7 @@ class App:
         if not self._admin_token:
             made = not (directory / "admin-token").exists()
             self._admin_token = load_or_create_secret(directory / "admin-token")
-            self._new_admin_token = self._admin_token if made else None
+            self.new_admin_token = self._admin_token if made else None
         secret = auth.viewer_secret.get_secret_value()
         try:
             tokens = Tokens(secret or load_or_create_secret(directory / "viewer-secret"))
@@ -262,7 +262,13 @@ class App:
             WhipApi(self.whip, limiter),
             WhepApi(self.whep, self.access, limiter),
             HlsApi(self.hls, self.access, self._hls_viewers),
-            HealthApi({"store": lambda: self.store.load(["ready"])}),
+            HealthApi(
+                {
+                    "store": lambda: self.store.load(["ready"]),
+                    "rtmp": lambda: _listening(self._rtmp),
+                    "webrtc": lambda: _listening(self.transport),
+                }
+            ),
             self._metrics(),
         ):
             app.add_routes(part.routes())
@@ -370,6 +376,11 @@ def _peer_error(refusal: Refusal) -> PeerError:
     error = PeerError(refusal.detail, code=refusal.code, headers=refusal.headers)
     error.status, error.title = refusal.status, refusal.title
     return error
+
+
+async def _listening(part: RtmpServer | Transport) -> None:
+    if not part.listening:
+        raise ConnectionError("its port is closed")
 
 
 def _reachable(host: str) -> str:

@@ -73,6 +73,10 @@ class RtmpServer:
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
+    @property
+    def listening(self) -> bool:
+        return self._server is not None and self._server.is_serving()
+
     def drain(self) -> None:
         """Take no new connections; those there are go on."""
         if self._server is not None:

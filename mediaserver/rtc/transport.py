@@ -91,6 +91,10 @@ class Transport:
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()
 
+    @property
+    def listening(self) -> bool:
+        return self._socket.fileno() >= 0
+
     def every_second(self, callback: Callable[[float], None]) -> Callable[[], None]:
         """Call back with monotonic seconds on each sweep; returns the call that ends it."""
         self._sweeps.append(callback)

@@ -1,0 +1,32 @@
+"""The first start, readiness, and what is printed once."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from tests.e2e.server import running
+
+
+async def test_a_first_start_prints_the_admin_token_once_and_keeps_it_to_itself(
+    tmp_path: Path,
+) -> None:
+    for start in (1, 2):
+        async with running(tmp_path, "auth.admin_token=") as server:
+            async with server.http.get(f"{server.url}/readyz") as reply:
+                assert (await reply.json())["checks"] == {
+                    "store": "ok",
+                    "rtmp": "ok",
+                    "webrtc": "ok",
+                }
+            token = (tmp_path / "admin-token").read_text().strip()
+            headers = {"Authorization": f"Bearer {token}"}
+            url = f"{server.url}/v1/rooms"
+            room = {"id": f"room-{start}", "title": "Show"}
+            async with server.http.post(url, json=room, headers=headers) as reply:
+                assert reply.status == 201
+            async with server.http.post(url, json=room, headers={"Authorization": "x"}) as reply:
+                assert reply.status == 401
+        assert bool(server.logged(token)) == (start == 1)
+    for kept in ("admin-token", "viewer-secret", "hawker.db"):
+        assert stat.S_IMODE((tmp_path / kept).stat().st_mode) == 0o600
