@@ -78,10 +78,12 @@ class ChildProcess:
         pause_s = RESTART_MIN_S
         while True:
             started_at = loop.time()
-            status = await self._run(process) if process is not None else None
+            if process is not None:
+                status = await self._run(process)
+                log.warning("%s: ended with status %d", self.name, status)
             if loop.time() - started_at >= STEADY_S:
                 pause_s = RESTART_MIN_S
-            log.warning("%s: ended with status %s, restarts in %.2f s", self.name, status, pause_s)
+            log.info("%s: restarts in %.2f s", self.name, pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, RESTART_MAX_S)
             self.restarts += 1

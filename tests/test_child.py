@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -117,12 +118,26 @@ async def test_a_child_that_ends_is_started_again_ever_more_slowly(
     monkeypatch.setattr(child, "RESTART_MAX_S", 0.03)
     process = python("raise SystemExit(3)")
     await process.start()
-    seen = [await line(lines) for _ in range(4)]
-    assert seen == [
-        ("WARNING", f"worker: ended with status 3, restarts in {pause} s")
-        for pause in ("0.01", "0.02", "0.03", "0.03")
-    ]
+    for pause in ("0.01", "0.02", "0.03", "0.03"):
+        assert await line(lines) == ("WARNING", "worker: ended with status 3")
+        assert await line(lines) == ("INFO", f"worker: restarts in {pause} s")
     assert process.restarts == 3
+    await process.stop()
+
+
+async def test_a_child_that_cannot_be_started_again_is_tried_again(
+    lines: asyncio.Queue[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(child, "RESTART_MIN_S", 0.01)
+    program = tmp_path / "program"
+    program.write_text('#!/bin/sh\nrm "$0"\n')
+    program.chmod(0o700)
+    process = ChildProcess("worker", [str(program)])
+    await process.start()
+    assert (await line(lines))[1] == "worker: ended with status 0"
+    for _ in range(2):
+        assert (await line(lines))[1].startswith("worker: restarts in")
+        assert (await line(lines))[1].startswith("worker: cannot be started")
     await process.stop()
 
 
@@ -136,7 +151,8 @@ async def test_a_killed_child_is_started_again(
     first = process.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
-    assert (await line(lines))[1].startswith("worker: ended with status -9")
+    assert (await line(lines))[1] == "worker: ended with status -9"
+    assert (await line(lines))[1].startswith("worker: restarts in")
     await line(lines)
     assert process.pid not in (None, first)
     await process.stop()

@@ -118,10 +118,7 @@ class Hub:
         self._publications[name] = publication
         stream.live = True
         stream.protocol, stream.remote = protocol, remote
-        stream.reordered = False
-        stream.notices.clear()
-        stream.tracks.clear()
-        stream.on_keyframe_request = None
+        stream.forget()
         log.info("stream %s: online by %s from %s", name, protocol, remote)
         self._notify("online", stream)
         return publication

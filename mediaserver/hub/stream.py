@@ -103,6 +103,14 @@ class Stream:
             self._asked_at = now
             self.on_keyframe_request()
 
+    def forget(self) -> None:
+        """Another publisher begins: nothing of the last one is told to those who come now."""
+        self.tracks.clear()
+        self.notices.clear()
+        self.reordered = False
+        self.on_keyframe_request = None
+        self._gop.clear()
+
     def notice(self, notice: Notice) -> None:
         """Tell the host something, once per code and publication."""
         if notice.code not in self.notices:

@@ -63,6 +63,7 @@ class Timeline:
         self._offset_s: float | None = None  # arrival - media time of the earliest arrivals
         self._window_min_s = 0.0
         self._window_end = 0.0
+        self._settled = False  # the first window is over
         self._slewed_at = now
         self._last_dts_s = -1.0
         self._last_dts: dict[Kind, tuple[int, int]] = {}  # with the clock rate it counts in
@@ -177,8 +178,11 @@ class Timeline:
             self._slewed_at = arrival
             return
         self._window_min_s = min(self._window_min_s, lateness_s)
+        if not self._settled:
+            self._offset_s = self._window_min_s  # the first packets often come late, in a burst
         if arrival < self._window_end:
             return
+        self._settled = True
         limit_s = SLEW_S_PER_S * (arrival - self._slewed_at)
         error_s = self._window_min_s - self._offset_s
         self._offset_s += max(-limit_s, min(limit_s, error_s))

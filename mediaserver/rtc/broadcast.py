@@ -68,7 +68,6 @@ class Line:
     octets: int = 0
     bytes_per_s: float = 0.0
     last_pts: int = 0
-    last_wallclock_ms: int = 0
     _oldest: int = 0
     _rate_octets: int = 0
     _rate_at: float = 0.0
@@ -122,10 +121,12 @@ class Line:
             self.bytes_per_s = rate if not self.bytes_per_s else (self.bytes_per_s + rate) / 2
         self._rate_at, self._rate_octets = now, self.octets
 
-    def report(self, utc_s: float) -> rtcp.SenderReport:
-        """Ties RTP time to UTC by the publisher's clock, never by arrival (RFC 3550 §6.4.1)."""
-        behind_ms = utc_s * 1000 - self.last_wallclock_ms
-        ticks = self.last_pts + round(behind_ms * self.clock_rate / 1000)
+    def report(self, utc_s: float, epoch_ms: float) -> rtcp.SenderReport:
+        """Ties RTP time to UTC by the publisher's clock, never by arrival (RFC 3550 §6.4.1).
+
+        `epoch_ms` is the UTC of media time 0, the same for both lines: so their sync is exact.
+        """
+        ticks = round((utc_s * 1000 - epoch_ms) * self.clock_rate / 1000)
         timestamp = (ticks + self.timestamp_offset) & 0xFFFFFFFF
         ntp = rtcp.ntp_from_utc_ms(utc_s * 1000)
         return rtcp.SenderReport(
@@ -169,6 +170,7 @@ class Broadcast:
         self._replays: dict[tuple[int, int, int], list[Run]] = {}
         self._waiting: set[Viewer] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._epoch_ms = 0.0  # UTC of media time 0
         self._track: Track | None = None
         self._parameter_sets: list[bytes] = []
 
@@ -176,13 +178,14 @@ class Broadcast:
 
     def feed(self, packet: Packet) -> None:
         """Packetise one access unit or audio frame and send it on its way; raises ProtocolError."""
+        self._epoch_ms = packet.wallclock_ms - packet.pts * 1000 / packet.track.clock_rate
         if packet.track.kind == "video":
             self._feed_video(packet)
         elif packet.track.codec == "opus":
             now = self.clock()
             line = self.audio
             out = line.append(packet, bytes(packet.payload), False, False, False, now)
-            line.last_pts, line.last_wallclock_ms = packet.pts, packet.wallclock_ms
+            line.last_pts = packet.pts
             self._release(line, [out])
 
     def _feed_video(self, packet: Packet) -> None:
@@ -202,7 +205,7 @@ class Broadcast:
         for payload, padding, marker in packetize(nals, MAX_PAYLOAD_BYTES):
             frame.append(line.append(packet, payload, marker, padding, start, now))
             start = False
-        line.last_pts, line.last_wallclock_ms = packet.pts, packet.wallclock_ms
+        line.last_pts = packet.pts
         if packet.keyframe and frame:
             for viewer in self._waiting:
                 self._enter(viewer, frame[0].index)
@@ -265,7 +268,7 @@ class Broadcast:
     def sender_reports(self, utc_s: float) -> bytes:
         """The RTCP compound for every viewer, before encryption (RFC 3550 §6.1)."""
         return b"".join(
-            rtcp.serialize_sender_report(line.report(utc_s), self.cname)
+            rtcp.serialize_sender_report(line.report(utc_s, self._epoch_ms), self.cname)
             for line in (self.video, self.audio)
             if line.packets
         )
