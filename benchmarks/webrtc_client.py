@@ -52,6 +52,7 @@ class WebRtcClient(asyncio.DatagramProtocol):
     on_message: Callable[[int, str | bytes], None] = lambda channel, data: None
     drop: Callable[[bytes], bool] = lambda data: False
     nack: bool = True
+    clock: Callable[[], float] = time.monotonic
     reports: list[rtcp.RtcpPacket] = field(default_factory=list)
     srtp: Srtp | None = None
     channels: DataChannels | None = None
@@ -180,7 +181,9 @@ class WebRtcClient(asyncio.DatagramProtocol):
         elif 20 <= first < 64:
             self._path.feed(data)
         elif 128 <= first < 192 and self.srtp is None:
-            self._early.append(data)  # right behind the server's Finished, which is still being read
+            self._early.append(
+                data
+            )  # right behind the server's Finished, which is still being read
         elif 128 <= first < 192:
             self._on_srtp(data)
 
@@ -201,7 +204,7 @@ class WebRtcClient(asyncio.DatagramProtocol):
             return
         receiver = self._receivers.get(packet.ssrc)
         if receiver is not None:
-            receiver.receive(packet, time.monotonic())
+            receiver.receive(packet, self.clock())
 
     def _deliver(self, packet: rtp.RtpPacket, gap: bool) -> None:
         self.on_rtp(packet, gap)
@@ -231,7 +234,7 @@ class WebRtcClient(asyncio.DatagramProtocol):
         while True:
             await asyncio.sleep(TICK_S)
             for receiver in self._receivers.values():
-                receiver.tick(time.monotonic())
+                receiver.tick(self.clock())
 
     def _send(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
