@@ -105,7 +105,7 @@ class App:
         """Open everything; raises StartError."""
         directory = self.config.data.dir
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StartError(f"data.dir: {directory}: {error.strerror}") from error
         await self._start_rooms(directory)
@@ -225,11 +225,20 @@ class App:
             await site.start()
         self.http_port = _port(runner)
         if self._own_tls:
-            context = own_certificate(directory, own_addresses("0.0.0.0"))
-            with binding("http.https_port", http.host, http.https_port):
-                await web.TCPSite(runner, http.host, http.https_port, ssl_context=context).start()
-            self.https_port = _port(runner)
+            await self._start_https(runner, directory)
         self._stack.callback(log.info, "draining")
+
+    async def _start_https(self, runner: web.AppRunner, directory: Path) -> None:
+        """https beside http is for phones, so a taken port is no reason not to start."""
+        http = self.config.http
+        context = own_certificate(directory, own_addresses("0.0.0.0"))
+        try:
+            await web.TCPSite(runner, http.host, http.https_port, ssl_context=context).start()
+        except OSError as error:
+            log.warning("http.https_port: %s; https takes a free port", error.strerror or error)
+            with binding("http.https_port", http.host, 0):
+                await web.TCPSite(runner, http.host, 0, ssl_context=context).start()
+        self.https_port = _port(runner)
 
     def _web(self, meter: IngestMeter) -> web.Application:
         limits = self.config.limits

@@ -30,3 +30,14 @@ async def test_a_first_start_prints_the_admin_token_once_and_keeps_it_to_itself(
         assert bool(server.logged(token)) == (start == 1)
     for kept in ("admin-token", "viewer-secret", "hawker.db"):
         assert stat.S_IMODE((tmp_path / kept).stat().st_mode) == 0o600
+
+
+async def test_a_taken_https_port_gives_way_to_a_free_one(tmp_path: Path) -> None:
+    async with running(tmp_path / "first", "http.https_port=0") as first:
+        taken = str(first.ready["https"]).rpartition(":")[2]
+        async with running(tmp_path / "second", f"http.https_port={taken}") as second:
+            assert len(second.logged("http.https_port")) == 1
+            url = str(second.ready["https"])
+            assert url.rpartition(":")[2] not in ("0", taken)
+            async with second.http.get(f"{url}/healthz", ssl=False) as reply:
+                assert reply.status == 200
