@@ -10,6 +10,7 @@ Bounded: at most MAX_CLIENTS clients and MAX_IN_FLIGHT delayed datagrams; what e
 from __future__ import annotations
 
 import asyncio
+import heapq
 import random
 from collections import deque
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from typing import Literal, Self, cast
 Address = tuple[str, int]
 Direction = Literal["in", "out"]
 Filter = Callable[[Direction, bytes], bool]
+Send = Callable[[bytes], None]
 
 MAX_CLIENTS = 64
 MAX_IN_FLIGHT = 4096
@@ -98,7 +100,9 @@ class UdpRelay:
         self._clients: dict[Address, _Upstream] = {}
         self._opening: dict[Address, deque[bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._held: set[asyncio.TimerHandle] = set()
+        self._held: list[tuple[float, int, bytes, Send]] = []  # a heap: by time, then by order
+        self._number = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def counts_in(self) -> Counts:
@@ -123,8 +127,8 @@ class UdpRelay:
 
     async def stop(self) -> None:
         """Close every socket and drop what is held."""
-        for handle in self._held:
-            handle.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._held.clear()
         if self._front is not None:
             self._front.close()
@@ -183,7 +187,7 @@ class UdpRelay:
         if self._front is not None and not self._front.is_closing():
             self._front.sendto(data, client)
 
-    def _carry(self, direction: Direction, data: bytes, send: Callable[[bytes], None]) -> None:
+    def _carry(self, direction: Direction, data: bytes, send: Send) -> None:
         path = self._paths[direction]
         if self.passes is not None and not self.passes(direction, data):
             path.counts.lost += 1
@@ -200,13 +204,27 @@ class UdpRelay:
         else:
             self._hold(hold_s, data, send)
 
-    def _hold(self, hold_s: float, data: bytes, send: Callable[[bytes], None]) -> None:
-        def let_go() -> None:
-            self._held.discard(handle)
-            send(data)
+    def _hold(self, hold_s: float, data: bytes, send: Send) -> None:
+        self._number += 1
+        due = asyncio.get_running_loop().time() + hold_s
+        heapq.heappush(self._held, (due, self._number, data, send))
+        if self._held[0][1] == self._number:
+            self._arm()
 
-        handle = asyncio.get_running_loop().call_later(hold_s, let_go)
-        self._held.add(handle)
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if self._held:
+            self._timer = asyncio.get_running_loop().call_at(self._held[0][0], self._let_go)
+
+    def _let_go(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._held and self._held[0][0] <= now:
+            _, _, data, send = heapq.heappop(self._held)
+            send(data)
+        self._timer = None
+        self._arm()
 
 
 class _Front(asyncio.DatagramProtocol):

@@ -55,9 +55,8 @@ def created(answer: str, resource: str, resource_id: str, links: str | None = No
     headers = {**CORS, "Location": resource, "ETag": f'"{resource_id}"'}
     if links is not None:
         headers["Link"] = links
-    return web.Response(
-        status=201, text=answer, content_type="application/sdp", charset=None, headers=headers
-    )
+    body = answer.encode()  # bytes: with text, aiohttp would put a charset behind the type
+    return web.Response(status=201, body=body, content_type="application/sdp", headers=headers)
 
 
 async def options(request: web.Request) -> web.Response:

@@ -248,6 +248,8 @@ class Broadcast:
 
     def skip_to_keyframe(self, viewer: Viewer) -> None:
         """A viewer whose link can't carry the mending: no video until the next keyframe."""
+        if viewer in self._waiting:
+            return
         sent = viewer.position if viewer in self._catching_up else self.video.released
         self._catching_up.discard(viewer)
         cohort = self._cohort(viewer)

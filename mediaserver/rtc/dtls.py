@@ -2,8 +2,8 @@
 
 Seams, each held by a contract test: `RTCDtlsTransport(path, [certificate])` asks of its ICE transport
 only `role`, `_recv` and `_send`; `_set_role`, `_set_state`, `_setup_srtp`, `_srtp_profiles`, `_ssl`;
-`_write_ssl`; `RTCCertificate._create_ssl_context`; `RTCSctpTransport._inbound_streams_max` and
-`_handle_data`.
+`_write_ssl`; `RTCCertificate._create_ssl_context`; of `RTCSctpTransport` the methods and fields that
+`Sctp` below overrides and looks at.
 
 What differs from stock: one certificate and one SSL context serve every session (98 KiB become 26),
 the certificate leaves in one handshake record instead of three, AES-128-GCM is preferred and AES-CM
@@ -37,6 +37,7 @@ from aiortc.rtcdtlstransport import (
     SRTPProtectionProfile,
     State,
 )
+from aiortc.rtcsctptransport import InboundStream, SackChunk
 from OpenSSL import SSL
 
 DtlsRole = Literal["server", "client"]
@@ -48,7 +49,8 @@ CIPHERS = (
 )
 CIPHERTEXT_MTU = 1200
 INBOUND_DATAGRAMS = 64  # a handshake flight is 3, an SCTP window about 20; more is a flood
-INBOUND_SCTP_STREAMS = 16  # two are used
+INBOUND_STREAMS = 16  # of SCTP; two are used
+INBOUND_CHUNKS = 512  # held for want of an earlier one: 34 messages of the largest size
 # What aiortc's SCTP raises at what it did not expect of a peer; it asserts on remote input.
 HOSTILE = (AssertionError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 ROTATE_AFTER = datetime.timedelta(days=7)  # certificates live 30 days
@@ -201,13 +203,37 @@ class Dtls(RTCDtlsTransport):
 
 
 class Sctp(RTCSctpTransport):
-    """An association that ends, and its session with it, when the peer breaks the protocol."""
+    """An association that ends, and its session with it, when the peer breaks the protocol.
+
+    aiortc trusts its peer: one SACK with full gap blocks costs it seconds, what arrives out of order is
+    sorted anew for each chunk, and any of 65,536 streams may be begun. So there are bounds here.
+    """
+
+    def __init__(self, dtls: Dtls) -> None:
+        super().__init__(dtls)
+        self._inbound_streams_max = INBOUND_STREAMS
 
     async def _handle_data(self, data: bytes) -> None:
         try:
             await super()._handle_data(data)
+            if len(self._sack_misordered) > INBOUND_CHUNKS:
+                raise ValueError("too much out of order")
         except HOSTILE as error:
             raise ConnectionError(f"SCTP: {error!r}") from error
+
+    def _get_inbound_stream(self, stream_id: int) -> InboundStream:
+        if stream_id >= INBOUND_STREAMS:
+            raise ValueError("a stream beyond those announced")
+        stream = super()._get_inbound_stream(stream_id)
+        if len(stream.reassembly) > INBOUND_CHUNKS:
+            raise ValueError("too much of unfinished messages")
+        return stream
+
+    async def _receive_sack_chunk(self, chunk: SackChunk) -> None:
+        sent = (self._local_tsn - chunk.cumulative_tsn) & 0xFFFFFFFF
+        if sum(last - first + 1 for first, last in chunk.gaps) > sent:
+            raise ValueError("an acknowledgement of what was not sent")
+        await super()._receive_sack_chunk(chunk)
 
 
 class DataChannels:
@@ -215,7 +241,6 @@ class DataChannels:
 
     def __init__(self, dtls: Dtls, on_message: Callable[[int, str | bytes], None]) -> None:
         self._sctp = Sctp(dtls)
-        self._sctp._inbound_streams_max = INBOUND_SCTP_STREAMS
         reliable = RTCDataChannelParameters(label="hawker", negotiated=True, id=0)
         live = RTCDataChannelParameters(
             label="hawker-live", negotiated=True, id=1, ordered=False, maxRetransmits=0

@@ -52,7 +52,8 @@ class Session:
         now: float,
         sctp: tuple[int, int] | None,
     ) -> None:
-        self.id = secrets.token_urlsafe(16)
+        self.id = secrets.token_urlsafe(16)  # who knows it may end the session
+        self.label = self.id[:6]  # for the log
         self.ufrag = secrets.token_hex(6)
         self.password = secrets.token_urlsafe(24)
         self.handler = handler
@@ -69,7 +70,7 @@ class Session:
         self._path = IcePath(self.send)
         self._dtls = Dtls(self._path, certificate, role, self._on_dtls_closed)
         self._reachable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"rtc {self.id}")
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"rtc {self.label}")
 
     def send(self, data: bytes) -> None:
         """Send one finished datagram to the selected address; dropped while there is none."""
@@ -90,7 +91,7 @@ class Session:
             self.address = address
             self._reachable.set_result(None)
         elif nominated and address != self.address:
-            log.info("session %s moved to %s:%d", self.id, *address)
+            log.info("session %s moved to %s:%d", self.label, *address)
             self.address = address
             self.handler.on_moved(address)
         return dropped

@@ -135,7 +135,7 @@ class Transport:
         """Forget a session and say goodbye to its peer; calling it again does nothing."""
         if self.sessions.pop(session.id, None) is None:
             return
-        log.info("session %s closed: %s", session.id, reason)
+        log.info("session %s closed: %s", session.label, reason)
         self._by_ufrag.pop(session.ufrag, None)
         for address in session.addresses:
             if self._by_address.get(address) is session:
