@@ -7,7 +7,7 @@ another setting. A validator's message says what is allowed, not what is wrong.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -64,9 +64,9 @@ class Webrtc(Section):
     @classmethod
     def _are_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            return tuple(str(ip_address(address)) for address in addresses)
+            return tuple(str(IPv4Address(address)) for address in addresses)
         except ValueError:
-            raise ValueError('a list of IP addresses, such as ["203.0.113.7"]') from None
+            raise ValueError('a list of IPv4 addresses, such as ["203.0.113.7"]') from None
 
 
 class Data(Section):

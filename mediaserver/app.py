@@ -56,8 +56,9 @@ T = TypeVar("T")
 
 RTMP_APP = "live"
 LOOPBACK = "127.0.0.1"
-GUEST_TOKENS_PER_S = 1.0
-GUEST_TOKENS_BURST = 60  # a household, or an office behind one address, opens the page at once
+GUEST_TOKENS_PER_S = 50.0  # behind a proxy the whole audience has one address
+GUEST_TOKENS_BURST = 1000
+HTTP_SHUTDOWN_S = 2.0  # what requests under way may still take; the drain has 9 s in all
 DEMO_ROOM = "demo"
 VISITOR_ROOM = "live"
 
@@ -215,7 +216,9 @@ class App:
         meter = IngestMeter(self.hub)
         meter.start()
         self._stack.callback(meter.close)
-        runner = web.AppRunner(self._web(meter), access_log_class=AccessLogger)
+        runner = web.AppRunner(
+            self._web(meter), access_log_class=AccessLogger, shutdown_timeout=HTTP_SHUTDOWN_S
+        )
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         self._own_tls = not http.tls_cert and http.https_port >= 0

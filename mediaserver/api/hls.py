@@ -25,7 +25,7 @@ SEGMENT_HEADERS = {**CORS, "Cache-Control": "max-age=31536000, immutable"}
 PREFLIGHT_HEADERS = {
     **CORS,
     "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
-    "Access-Control-Allow-Headers": "Authorization, Range",
+    "Access-Control-Allow-Headers": "Authorization",
     "Access-Control-Max-Age": "86400",
 }
 
@@ -50,8 +50,11 @@ class HlsApi:
         token = given or bearer(request)
         await self._access.watch(room, token)
         if name.endswith(".m3u8"):
+            playlist = self._playlist(
+                room, name, f"?token={quote(given, safe='')}" if given else ""
+            )
             self._viewers.seen(room, token or _machine(request))
-            return self._playlist(room, name, f"?token={quote(given, safe='')}" if given else "")
+            return playlist
         return self._segment(room, name)
 
     def _playlist(self, room: str, name: str, query: str) -> web.Response:

@@ -10,7 +10,6 @@ that such a page could ride on.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -20,7 +19,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ValidationError
 
-from mediaserver.api.signalling import TooLarge
+from mediaserver.api.body import BODY_S, TooLarge, read_body
 from mediaserver.errors import PeerError
 
 log = logging.getLogger("hawker.api")
@@ -28,14 +27,13 @@ log = logging.getLogger("hawker.api")
 JSON_BYTES = (
     64 << 10
 )  # the largest document here, a room or a token's claims, has some hundred bytes
-BODY_S = 10  # so many bytes come in less over any line; who sends slower holds a connection
 ERRORS_SHOWN = 20
 FIELD_CHARS = 100
 CONTENT_TYPE = "application/problem+json"
 HEADERS = {
     "Cache-Control": "no-store",
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Retry-After, WWW-Authenticate",
+    "Access-Control-Expose-Headers": "Link, Retry-After, WWW-Authenticate",
 }
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 NO_CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'"  # for JSON opened as a page
@@ -53,12 +51,6 @@ class Refusal(Protocol):
     title: str
     detail: str
     headers: Mapping[str, str]
-
-
-class TooSlow(PeerError):
-    status = 408
-    code = "too_slow"
-    title = "Body too slow"
 
 
 class BadJson(PeerError):
@@ -146,15 +138,7 @@ async def read_json(request: web.Request, model: type[Model], *, within_s: float
 
     Raises TooLarge, TooSlow, BadJson or InvalidBody.
     """
-    body = b""
-    try:
-        async with asyncio.timeout(within_s):
-            while chunk := await request.content.read(JSON_BYTES + 1 - len(body)):
-                body += chunk
-                if len(body) > JSON_BYTES:
-                    raise TooLarge(f"a body has at most {JSON_BYTES} bytes")
-    except TimeoutError:
-        raise TooSlow(f"the body did not come within {within_s:g} s") from None
+    body = await read_body(request, JSON_BYTES, within_s=within_s)
     try:
         return model.model_validate_json(body or b"{}")
     except ValidationError as error:

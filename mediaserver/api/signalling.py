@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from mediaserver.api.body import read_body
 from mediaserver.errors import PeerError, Unauthorized
 
 OFFER_BYTES = 64 << 10  # Chromium's offers are 7 kB
@@ -19,22 +20,11 @@ class UnsupportedMediaType(PeerError):
     title = "Unsupported media type"
 
 
-class TooLarge(PeerError):
-    status = 413
-    code = "too_large"
-    title = "Body too large"
-
-
 async def read_offer(request: web.Request) -> bytes:
-    """The SDP offer; raises UnsupportedMediaType or TooLarge."""
+    """The SDP offer; raises UnsupportedMediaType, TooLarge or TooSlow."""
     if request.content_type != "application/sdp":
         raise UnsupportedMediaType("send the offer as application/sdp")
-    body = await request.content.read(OFFER_BYTES + 1)
-    while len(body) <= OFFER_BYTES and (more := await request.content.read(OFFER_BYTES)):
-        body += more
-    if len(body) > OFFER_BYTES:
-        raise TooLarge(f"an offer has at most {OFFER_BYTES} bytes")
-    return body
+    return await read_body(request, OFFER_BYTES)
 
 
 def bearer(request: web.Request) -> str | None:

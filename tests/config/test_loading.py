@@ -42,7 +42,7 @@ def test_text_is_taken_as_it_stands_and_other_values_are_toml() -> None:
     config = load(
         environ={"HAWKER_AUTH__ADMIN_TOKEN": "123456", "HAWKER_DEMO__ENABLED": "true"},
         settings=[
-            'webrtc.public_addresses=["203.0.113.7", "2001:DB8::1"]',
+            'webrtc.public_addresses=["203.0.113.7", "198.51.100.9"]',
             'data.dir="/srv/with space"',
             "limits.publisher_grace_s=0.5",
             "auth.viewer_secret=a=b",
@@ -51,7 +51,7 @@ def test_text_is_taken_as_it_stands_and_other_values_are_toml() -> None:
     assert config.auth.admin_token.get_secret_value() == "123456"
     assert config.auth.viewer_secret.get_secret_value() == "a=b"
     assert config.demo.enabled is True
-    assert config.webrtc.public_addresses == ("203.0.113.7", "2001:db8::1")
+    assert config.webrtc.public_addresses == ("203.0.113.7", "198.51.100.9")
     assert config.data.dir == Path("/srv/with space")
     assert config.limits.publisher_grace_s == 0.5
 
@@ -95,7 +95,7 @@ def test_a_key_outside_a_section_is_refused(tmp_path: Path) -> None:
         ("limits.publisher_grace_s=-1", "-1: allowed is a number from 0 to 3600"),
         ("webrtc.public_addresses=[1]", "[1]: allowed is a list of texts in quotes"),
         ("webrtc.public_addresses=1.2.3.4", '"1.2.3.4": allowed is a list of texts in quotes'),
-        ('webrtc.public_addresses=["me"]', '["me"]: allowed is a list of IP addresses'),
+        ('webrtc.public_addresses=["me"]', '["me"]: allowed is a list of IPv4 addresses'),
         ("store.url=redis://h", '"redis://h": allowed is "sqlite:PATH"'),
         ("store.url=sqlite:", '"sqlite:": allowed is "sqlite:PATH"'),
         ("hls.segment_ms=30000", "hls.window_s = 60: allowed is at least 3 segments of 30000 ms"),

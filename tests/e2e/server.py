@@ -93,7 +93,8 @@ async def running(data: Path, *settings: str, command: str = "serve") -> AsyncIt
         assert line, "".join(log)
         async with aiohttp.ClientSession() as http:
             yield Server(process, http, json.loads(line), log)
-        process.send_signal(signal.SIGTERM)
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(EXIT_S):
             assert await process.wait() == 0, "".join(log)
         assert not [line for line in log if "Traceback" in line], "".join(log)

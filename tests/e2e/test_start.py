@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import stat
+import time
 from pathlib import Path
 
 from tests.e2e.server import running
@@ -41,3 +44,22 @@ async def test_a_taken_https_port_gives_way_to_a_free_one(tmp_path: Path) -> Non
             assert url.rpartition(":")[2] not in ("0", taken)
             async with second.http.get(f"{url}/healthz", ssl=False) as reply:
                 assert reply.status == 200
+
+
+async def test_a_request_whose_body_never_comes_does_not_hold_up_the_drain(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        await server.room()
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        head = "POST /whip HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n"
+        writer.write(f"{head}Content-Type: application/sdp\r\nContent-Length: 100\r\n\r\n".encode())
+        await writer.drain()
+        async with server.http.get(f"{server.url}/healthz") as reply:
+            assert reply.status == 200
+        began_at = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        await server.process.wait()
+        assert time.monotonic() - began_at < 8
+        writer.close()
+        assert server.process.returncode == 0
+    assert not list(tmp_path.glob("*-wal"))  # the store was closed in order
