@@ -34,6 +34,7 @@ FEEDBACK = frozenset({"nack", "nack pli", "ccm fir", "goog-remb"})
 TICK_S = 0.02
 REMB_BPS = 8_000_000  # what the publisher may use; without it Chromium stays near 300 kbit/s
 PLI_INTERVAL_S = 0.5
+AUDIO_WAIT_S = 0.1  # browsers don't answer a NACK for audio, and Opus conceals a lost frame
 APART = frozenset({NAL_AUD, NAL_FILLER, NAL_SPS, NAL_PPS})
 
 
@@ -64,7 +65,7 @@ class WhipPublisher:
         self._timer: asyncio.TimerHandle | None = None
         self._receivers = {
             "video": RtpReceiver(VIDEO_CLOCK_RATE, self._on_video, self._nack),
-            "audio": RtpReceiver(OPUS_CLOCK_RATE, self._on_audio, self._nack),
+            "audio": RtpReceiver(OPUS_CLOCK_RATE, self._on_audio, self._nack, AUDIO_WAIT_S),
         }
 
     # -- rtc.session.Handler ---------------------------------------------------------------------

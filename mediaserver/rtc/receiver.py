@@ -1,7 +1,7 @@
 """One incoming RTP stream: put in order, asked for again, reported on (RFC 3550 §6.4, RFC 4585 §6.2.1).
 
-A gap is asked for at once and then once per round trip; what has not come after WAIT_S is given up and
-the next packet says so, so that the depacketizer drops the damaged frame.
+A gap is asked for at once and then once per round trip; what has not come after `wait_s` is given up
+and the next packet says so, so that the depacketizer drops the damaged frame.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class RtpReceiver:
         clock_rate: int,
         deliver: Callable[[RtpPacket, bool], None],
         ask: Callable[[int, list[int]], None],
+        wait_s: float = WAIT_S,
     ) -> None:
         self.ssrc = 0
         self.received = 0
@@ -41,6 +42,7 @@ class RtpReceiver:
         self._clock_rate = clock_rate
         self._deliver = deliver
         self._ask = ask
+        self._wait_s = wait_s
         self._next = -1
         self._first = 0
         self._highest = 0
@@ -96,7 +98,7 @@ class RtpReceiver:
         again: list[int] = []
         latest = -1
         for index, missing in self._missing.items():
-            if now - missing.since >= WAIT_S:
+            if now - missing.since >= self._wait_s:
                 latest = max(latest, index)
             elif missing.asked < RETRIES and now - missing.asked_at >= RETRY_S:
                 missing.asked += 1

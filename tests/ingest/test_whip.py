@@ -140,12 +140,20 @@ class Seen:
 
     def __init__(self, stream: Stream) -> None:
         self.packets: list[Packet] = []
+        self._arrived = asyncio.Event()
         self._reader = stream.subscribe()
         self._task = asyncio.get_running_loop().create_task(self._read(self._reader))
 
     async def _read(self, reader: Reader) -> None:
         while True:
             self.packets += await reader.read()
+            self._arrived.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return once the condition holds; it is looked at whenever something has come."""
+        while not condition():
+            self._arrived.clear()
+            await self._arrived.wait()
 
     @property
     def video(self) -> list[Packet]:
@@ -211,6 +219,20 @@ async def test_five_percent_loss_is_mended_by_nack() -> None:
         assert len(seen.video) >= 0.9 * len(host.pictures.payloads)
         assert len(seen.audio) >= 0.98 * host.sound.number
         assert publisher.malformed == 0
+
+
+@virtual_time
+async def test_lost_sound_holds_up_the_rest_for_a_tenth_of_a_second_and_no_longer() -> None:
+    async with open_house() as house, on_air(house, seed=1) as (host, seen, _):
+        host.client._on_nack = lambda nack: None  # type: ignore[method-assign]
+        await host.play(1.0)
+        host.client.audio.sequence += 1
+        before = len(seen.audio)
+        await host.play(0.07)
+        assert len(seen.audio) == before
+        await host.play(0.1)
+        assert len(seen.audio) - before >= 5
+        assert host.client.plis == 0
 
 
 @virtual_time
@@ -591,9 +613,9 @@ async def test_ffmpeg_publishes_and_is_watched(whip_ffmpeg: str, flags: list[str
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            stream = await _online(here.house)
+            stream = await _change(here.house, "online")
             seen = Seen(stream)
-            await _until(lambda: len(seen.video) > 20 and len(seen.audio) > 20)
+            await seen.until(lambda: len(seen.video) > 20 and len(seen.audio) > 20)
             assert seen.video[0].keyframe
             assert (seen.video[0].track.width, seen.video[0].track.height) == (320, 180)
             received = Received()
@@ -605,27 +627,22 @@ async def test_ffmpeg_publishes_and_is_watched(whip_ffmpeg: str, flags: list[str
             await seen.close()
         finally:
             program.terminate()
+            offline = asyncio.create_task(_change(here.house, "offline"))
             _, errors = await program.communicate()
         assert b"rror" not in errors, errors.decode()
-        await _until(lambda: not stream.live)
+        assert await offline is stream
 
 
-async def _online(house: House) -> Stream:
-    online: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
+async def _change(house: House, wanted: str) -> Stream:
+    """The stream, once the hub tells of this change to it."""
+    told: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
 
     def on_change(change: str, stream: Stream) -> None:
-        if change == "online" and stream.name == ROOM and not online.done():
-            online.set_result(stream)
+        if change == wanted and stream.name == ROOM and not told.done():
+            told.set_result(stream)
 
     stop = house.hub.listen(on_change)
     try:
-        return await asyncio.wait_for(online, 30)
+        return await asyncio.wait_for(told, 30)
     finally:
         stop()
-
-
-async def _until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Poll a condition that a program of its own brings about."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)

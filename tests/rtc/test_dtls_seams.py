@@ -27,6 +27,7 @@ from aiortc.rtcdtlstransport import (
     SRTPProtectionProfile,
     State,
 )
+from aiortc.rtcsctptransport import InboundStream
 from OpenSSL import SSL
 
 from mediaserver.errors import ProtocolError
@@ -395,14 +396,16 @@ def test_the_private_names_are_still_there() -> None:
             ("_set_role", "_set_state", "_setup_srtp", "_write_ssl", "_register_data_receiver"),
         ),
         (RTCCertificate, ("_create_ssl_context",)),
-        (RTCSctpTransport, ("_handle_data",)),
+        (RTCSctpTransport, ("_handle_data", "_get_inbound_stream", "_receive_sack_chunk")),
     ):
         for name in names:
             assert callable(getattr(owner, name)), name
     assert inspect.iscoroutinefunction(RTCSctpTransport._handle_data)
     assert inspect.iscoroutinefunction(RTCDtlsTransport._write_ssl)
     initial = inspect.getsource(RTCSctpTransport.__init__)
-    assert "_inbound_streams_max" in initial
+    for name in ("_inbound_streams_max", "_sack_misordered", "_local_tsn"):
+        assert f"self.{name}" in initial, name
+    assert InboundStream().reassembly == []
 
 
 # -- pylibsrtp -----------------------------------------------------------------------------------
