@@ -1,13 +1,14 @@
 """The caller's errors of commerce and overlay: expected, carrying their reply.
 
 `status`, `code`, `title` and `detail` are the members of an RFC 9457 problem, `headers` go with an
-HTTP reply; who answers over another transport uses `code` and `detail`. Whatever else is raised is a
-bug of ours and surfaces.
+HTTP reply, `extra` are further members of the problem (`held`, `quote`); who answers over another
+transport uses `code`, `detail` and `extra`. Whatever else is raised is a bug of ours and surfaces.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class Refusal(Exception):
@@ -18,13 +19,19 @@ class Refusal(Exception):
     title = "Bad request"
 
     def __init__(
-        self, detail: str, *, code: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         if code is not None:
             self.code = code
         self.headers: Mapping[str, str] = headers or {}
+        self.extra: Mapping[str, Any] = extra or {}
 
 
 class Invalid(Refusal):
@@ -59,6 +66,91 @@ class Stale(Refusal):
     title = "Changed meanwhile"
 
 
+class MixedCurrency(Refusal):
+    code = "mixed_currency"
+    title = "More than one currency"
+
+
+class KeyMissing(Refusal):
+    code = "idempotency_key_missing"
+    title = "Idempotency-Key missing"
+
+
+class KeyReused(Refusal):
+    """Another command stands under this Idempotency-Key; nothing was changed."""
+
+    status = 422
+    code = "idempotency_key_reused"
+    title = "Idempotency-Key belongs to another command"
+
+
+class OutOfStock(Refusal):
+    """`held`: others hold pieces that may come back."""
+
+    status = 409
+    code = "out_of_stock"
+    title = "Out of stock"
+
+    def __init__(self, skus: list[str], *, held: bool) -> None:
+        super().__init__(f"not enough of {', '.join(skus)}", extra={"skus": skus, "held": held})
+
+
+class PriceChanged(Refusal):
+    """The price is not the one the buyer saw; `quote` is the new one."""
+
+    status = 409
+    code = "price_changed"
+    title = "The price has changed"
+
+    def __init__(self, quote: Mapping[str, Any]) -> None:
+        super().__init__("the price is not the one you saw", extra={"quote": quote})
+
+
+class LimitReached(Refusal):
+    status = 409
+    code = "limit_reached"
+    title = "Limit reached"
+
+
+class BelowHeld(Refusal):
+    """Stock cannot be set below what orders hold."""
+
+    status = 409
+    code = "below_held"
+    title = "Below what is held"
+
+
+class IllegalTransition(Refusal):
+    status = 409
+    code = "illegal_transition"
+    title = "Not possible in this state"
+
+    def __init__(self, table: str, source: str, target: str) -> None:
+        super().__init__(
+            f"{table} cannot go from {source} to {target}",
+            extra={"table": table, "from": source, "to": target},
+        )
+
+
+class SignatureInvalid(Refusal):
+    status = 401
+    code = "signature_invalid"
+    title = "Signature not valid"
+
+
+class PictureRefused(Refusal):
+    """Not a picture that is taken; `code` says whether for its size or its type."""
+
+    status = 415
+    code = "picture_type"
+    title = "Picture not taken"
+
+
+class PictureTooLarge(PictureRefused):
+    status = 413
+    code = "picture_too_large"
+
+
 class StoreUnavailable(Refusal):
     """The store is overloaded, failing or closed; the command was not done."""
 
@@ -74,3 +166,9 @@ class OutcomeUnknown(StoreUnavailable):
     """The store failed while it made a commit durable; only a retry with the same id will tell."""
 
     code = "outcome_unknown"
+
+
+class Busy(StoreUnavailable):
+    """Too many others changed the same things meanwhile; nothing was done, try again."""
+
+    code = "busy"

@@ -1,0 +1,261 @@
+"""The sandbox provider: behaves like a real one, on our own store, by the test card that is chosen.
+
+It keeps what it was told under `sandbox/…` and its calls in an outbox, so it survives a restart as a
+real one would, and calls back with webhooks signed as Standard Webhooks 1.0.0 has it. A call is
+repeated until it is taken. No money moves.
+
+    4242 4242 4242 4242   approved
+    4000 0000 0000 0002   declined
+    4000 0000 0000 0077   approved after `delay_ms`
+    4000 0000 0000 0119   approved, and the call is lost: only asking tells
+    4000 0000 0000 0259   approved, called twice
+    4000 0000 0000 0341   approved after `late_ms`, when the order is likely to have expired
+    4000 0000 0000 0408   approved, with a call from before it coming after it
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgpack
+
+from commerce.changes import Changes, decide_and_commit
+from commerce.errors import Invalid, NotFound, Refusal
+from commerce.ids import new_id, utc_ms
+from commerce.money import Money
+from commerce.payments.provider import ProviderEvent, ProviderFailed
+from commerce.payments.signature import sign, verify
+from commerce.store import Conflict, Store
+
+DELAY_MS = 5_000
+LATE_MS = 20 * 60_000
+SESSION_MS = 24 * 3_600_000  # a page that nobody used fails then
+RETRY_MS = 5_000
+SENT_AT_ONCE = 100
+CALLS = "sandbox-calls"
+
+Send = Callable[[Mapping[str, str], bytes], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a test card does: `after` is when it is decided, `calls` the webhooks from then on."""
+
+    number: str
+    label: str
+    outcome: Literal["succeeded", "failed"]
+    after: Literal["now", "delay", "late"] = "now"
+    calls: tuple[str, ...] = ("outcome",)
+
+
+CARDS = {
+    card.number: card
+    for card in (
+        Card("4242424242424242", "approved", "succeeded"),
+        Card("4000000000000002", "declined", "failed"),
+        Card("4000000000000077", "approved, a little later", "succeeded", "delay"),
+        Card("4000000000000119", "approved, the call is lost", "succeeded", calls=()),
+        Card("4000000000000259", "approved, called twice", "succeeded", calls=("outcome",) * 2),
+        Card("4000000000000341", "approved, far too late", "succeeded", "late"),
+        Card(
+            "4000000000000408",
+            "approved, calls out of order",
+            "succeeded",
+            calls=("outcome", "processing"),
+        ),
+    )
+}
+
+
+class Sandbox:
+    """A `Provider`; `send` is how its webhooks leave, raising when they were not taken."""
+
+    def __init__(
+        self,
+        store: Store,
+        secret: str,
+        *,
+        send: Send,
+        delay_ms: int = DELAY_MS,
+        late_ms: int = LATE_MS,
+        now_ms: Callable[[], int] = utc_ms,
+    ) -> None:
+        self._store = store
+        self._secret = secret
+        self._send = send
+        self._after_ms = {"now": 0, "delay": delay_ms, "late": late_ms}
+        self._now_ms = now_ms
+
+    def page(self, payment: str) -> str:
+        """The path of the hosted page."""
+        return f"/pay/sandbox/{payment}"
+
+    def check(self, method: Mapping[str, str] | None) -> None:
+        """Raises Invalid unless it is `{"card": a test card}` or nothing."""
+        if method is not None:
+            if set(method) != {"card"}:
+                raise Invalid("method", "an object with card")
+            _card(method["card"])
+
+    async def start(self, payment: str, amount: Money, method: Mapping[str, str] | None) -> None:
+        """Begin a payment; a second time changes nothing."""
+        card = None if method is None else _card(method["card"])
+
+        async def decide() -> tuple[Changes | None, None]:
+            if await self._kept(payment) is not None:
+                return None, None
+            changes = Changes(self._now_ms())
+            record = {"amount": amount.to_json(), "begun_ms": changes.now_ms, "card": None}
+            self._keep(changes, payment, record, 0, card)
+            return changes, None
+
+        await decide_and_commit(self._store, decide)
+
+    async def page_data(self, payment: str) -> dict[str, Any]:
+        """What the hosted page shows: {payment, amount, cards, state}; raises NotFound."""
+        record = await self._kept(payment)
+        if record is None:
+            raise NotFound("there is no such payment", code="payment_not_found")
+        return {
+            "payment": payment,
+            "amount": record["amount"],
+            "cards": [{"number": card.number, "label": card.label} for card in CARDS.values()],
+            "state": self._state(record),
+        }
+
+    async def choose(self, payment: str, card: str) -> None:
+        """The buyer's card; the first one counts. Raises NotFound, or Invalid for a card."""
+        chosen = _card(card)
+
+        async def decide() -> tuple[Changes | None, None]:
+            item = (await self._store.load([_item(payment)]))[_item(payment)]
+            if item[0] is None:
+                raise NotFound("there is no such payment", code="payment_not_found")
+            record = msgpack.unpackb(item[0])
+            if record["card"] is not None or self._state(record) != "pending":
+                return None, None
+            changes = Changes(self._now_ms())
+            self._keep(changes, payment, record, item[1], chosen)
+            return changes, None
+
+        await decide_and_commit(self._store, decide)
+
+    async def ask(self, payment: str) -> Literal["pending", "succeeded", "failed"] | None:
+        """How the payment stands; None: never heard of."""
+        record = await self._kept(payment)
+        return None if record is None else self._state(record)
+
+    async def refund(self, refund: str, payment: str, amount: Money) -> bool:
+        """Give it back at once; raises ProviderFailed for what was never paid."""
+        record = await self._kept(payment)
+        if record is None or self._state(record) != "succeeded":
+            raise ProviderFailed("no such payment was made")
+        value = msgpack.packb({"payment": payment, "amount": amount.to_json()})
+        await self._store.commit(
+            new_id("cmt", self._now_ms()), writes={f"sandbox/refund/{refund}": value}
+        )
+        return True
+
+    def receive(self, headers: Mapping[str, str], body: bytes, now_ms: int) -> ProviderEvent:
+        """A webhook of ours, checked; raises SignatureInvalid or Invalid."""
+        id = verify([self._secret], headers, body, now_ms // 1000)
+        try:
+            event = json.loads(body)
+            payment, type = event["data"]["payment"], event["type"]
+            amount = Money.from_json(event["data"]["amount"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Invalid("body", "a webhook of the sandbox is wanted") from error
+        if not isinstance(payment, str) or not isinstance(type, str):
+            raise Invalid("body", "a webhook of the sandbox is wanted")
+        return ProviderEvent(id, type, payment, amount)
+
+    async def send_due(self) -> int:
+        """Make the calls whose time has come; how many were taken."""
+        now_ms = self._now_ms()
+        keys = await self._store.scan(CALLS, "", f"{now_ms + 1:015d}", SENT_AT_ONCE)
+        loaded = await self._store.load(keys)
+        taken = 0
+        for key in keys:
+            value = loaded[key][0]
+            if value is not None:
+                reads = {key: loaded[key][1]}
+                taken += await self._call(key, msgpack.unpackb(value), Changes(now_ms, reads))
+        return taken
+
+    async def _call(self, key: str, call: dict[str, Any], changes: Changes) -> bool:
+        now_ms = changes.now_ms
+        body = json.dumps(call["body"], separators=(",", ":")).encode()
+        headers = sign(self._secret, call["id"], now_ms // 1000, body)
+        try:
+            await self._send(headers, body)
+            taken = True
+        except (Refusal, OSError, TimeoutError):
+            taken = False
+        if taken:
+            changes.writes[key] = None
+        changes.index[CALLS, key] = None if taken else f"{now_ms + RETRY_MS:015d}"
+        with suppress(Conflict):  # another process made the same call; it counts once
+            await changes.commit(self._store)
+        return taken
+
+    def _keep(
+        self,
+        changes: Changes,
+        payment: str,
+        record: dict[str, Any],
+        version: int,
+        card: Card | None,
+    ) -> None:
+        if card is not None:
+            at_ms = changes.now_ms + self._after_ms[card.after]
+            record = record | {"card": card.number, "decided_ms": at_ms}
+            self._plan_calls(changes, payment, record["amount"], card, at_ms)
+        changes.reads[_item(payment)] = version
+        changes.writes[_item(payment)] = msgpack.packb(record)
+
+    def _plan_calls(
+        self, changes: Changes, payment: str, amount: Any, card: Card, at_ms: int
+    ) -> None:
+        ids = {name: new_id("msg", changes.now_ms) for name in ("outcome", "processing")}
+        for place, name in enumerate(card.calls):
+            type = card.outcome if name == "outcome" else name
+            body = {
+                "type": f"payment.{type}",
+                "timestamp": _rfc3339(at_ms),
+                "data": {"payment": payment, "amount": amount},
+            }
+            key = f"sandbox/call/{payment}/{place}"
+            changes.writes[key] = msgpack.packb({"id": ids[name], "body": body})
+            changes.index[CALLS, key] = f"{at_ms:015d}"
+
+    def _state(self, record: Mapping[str, Any]) -> Literal["pending", "succeeded", "failed"]:
+        now_ms = self._now_ms()
+        if record["card"] is None:
+            return "failed" if now_ms >= record["begun_ms"] + SESSION_MS else "pending"
+        return CARDS[record["card"]].outcome if now_ms >= record["decided_ms"] else "pending"
+
+    async def _kept(self, payment: str) -> dict[str, Any] | None:
+        value = (await self._store.load([_item(payment)]))[_item(payment)][0]
+        record: dict[str, Any] | None = None if value is None else msgpack.unpackb(value)
+        return record
+
+
+def _card(number: str) -> Card:
+    card = CARDS.get(number.replace(" ", "")) if isinstance(number, str) else None
+    if card is None:
+        raise Invalid("card", "one of the sandbox's test cards; no real card belongs here")
+    return card
+
+
+def _item(payment: str) -> str:
+    return f"sandbox/payment/{payment}"
+
+
+def _rfc3339(at_ms: int) -> str:
+    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
