@@ -29,6 +29,7 @@ import msgpack
 
 from commerce.ids import new_id, utc_ms
 from commerce.store import INDEX_END, Conflict, Store
+from commerce.text import checked_text
 from overlay.errors import (
     AlreadyExists,
     Invalid,
@@ -37,7 +38,6 @@ from overlay.errors import (
     Stale,
     Unauthorized,
 )
-from overlay.text import checked_text
 from overlay.tokens import VIEWER_TOKEN_S, IssuedToken, Tokens
 
 Access = Literal["public", "restricted"]

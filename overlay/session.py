@@ -22,13 +22,13 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
+from commerce.text import checked_text
 from overlay.errors import Invalid, Refusal, Unauthorized
 from overlay.events import BadMessage, Format, Message, Request, Rid, parse_request
 from overlay.outbox import Outbox
 from overlay.rates import Bucket, RateLimited, SlowMode
 from overlay.room_feed import Membership, RoomFeed
 from overlay.rooms import RoomAccess
-from overlay.text import checked_text
 from overlay.tokens import Claims, Tokens
 
 log = logging.getLogger("hawker.events")

@@ -23,8 +23,8 @@ from typing import Any
 import jwt
 from jwt.types import Options
 
+from commerce.text import checked_text
 from overlay.errors import Unauthorized, WrongRoom
-from overlay.text import checked_text
 
 ALGORITHM = "HS256"
 SECRET_BYTES_MIN = 32  # RFC 7518 §3.2: as long as the hash; a shorter one can be found offline

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -184,33 +183,17 @@ class WhepEgress:
 
     def _open(self, channel: Channel, offer: sdp.Offer) -> tuple[str, str]:
         medias, payload_types, sctp = _accept(offer, channel.broadcast)
-        first = next((m for m, a in zip(offer.medias, medias, strict=True) if a), None)
-        if first is None or not first.fingerprints:
-            raise ProtocolError("offer has no H.264 or Opus that could be sent")
-        certificate = self.transport.certificate()
-        setup = sdp.setup_for(first.setup)
         whep = WhepSession(channel, payload_types)
-        session = self.transport.open(
+        session, answer = self.transport.accept(
             whep,
-            certificate,
-            "server" if setup == "passive" else "client",
-            first.fingerprints,
-            sctp,
-        )
-        whep.session = session
-        channel.sessions.add(whep)
-        answer = sdp.write_answer(
             offer,
             medias,
-            session_id=secrets.randbits(62),
-            ice_ufrag=session.ufrag,
-            ice_pwd=session.password,
-            fingerprint=certificate.fingerprint,
-            setup=setup,
-            candidates=self.transport.candidates(),
+            sctp=sctp,
             cname=channel.broadcast.cname,
             stream_id=f"hawker-{channel.stream.name}",
         )
+        whep.session = session
+        channel.sessions.add(whep)
         return session.id, answer
 
     def delete(self, resource: str) -> None:

@@ -215,11 +215,6 @@ class WhipIngest:
             raise
         offer = sdp.parse(offer_sdp)
         medias, kinds = _accept(offer)
-        first = next((m for m, a in zip(offer.medias, medias, strict=True) if a), None)
-        if first is None or not first.fingerprints:
-            raise ProtocolError("offer has no H.264 or Opus that could be received here")
-        certificate = self._transport.certificate()
-        setup = sdp.setup_for(first.setup)
 
         def publication(publisher: WhipPublisher) -> Publication:
             return self._hub.publish(
@@ -230,22 +225,7 @@ class WhipIngest:
             )
 
         publisher = WhipPublisher(publication, kinds, self._transport.clock)
-        session = self._transport.open(
-            publisher,
-            certificate,
-            "server" if setup == "passive" else "client",
-            first.fingerprints,
-        )
-        answer = sdp.write_answer(
-            offer,
-            medias,
-            session_id=secrets.randbits(62),
-            ice_ufrag=session.ufrag,
-            ice_pwd=session.password,
-            fingerprint=certificate.fingerprint,
-            setup=setup,
-            candidates=self._transport.candidates(),
-        )
+        session, answer = self._transport.accept(publisher, offer, medias)
         return session.id, answer
 
     def delete(self, resource: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 import ifaddr
 
 from mediaserver.errors import ProtocolError, Unavailable
-from mediaserver.protocol import stun
+from mediaserver.protocol import sdp, stun
 from mediaserver.protocol.sdp import Candidate
 from mediaserver.rtc.dtls import Certificate, Certificates, DtlsRole
 from mediaserver.rtc.sender import Sender
@@ -130,6 +131,41 @@ class Transport:
         self.sessions[session.id] = session
         self._by_ufrag[session.ufrag] = session
         return session
+
+    def accept(
+        self,
+        handler: Handler,
+        offer: sdp.Offer,
+        medias: Sequence[sdp.AnswerMedia | None],
+        *,
+        sctp: tuple[int, int] | None = None,
+        cname: str = "",
+        stream_id: str = "",
+    ) -> tuple[Session, str]:
+        """Open a session for an offer and write its answer; `medias` stands beside offer.medias.
+
+        Raises ProtocolError when no m-line is accepted, Unavailable when full.
+        """
+        first = next((m for m, a in zip(offer.medias, medias, strict=True) if a), None)
+        if first is None or not first.fingerprints:
+            raise ProtocolError("the offer has no H.264, Opus or data that could be had here")
+        certificate = self.certificate()
+        setup = sdp.setup_for(first.setup)
+        role: DtlsRole = "server" if setup == "passive" else "client"
+        session = self.open(handler, certificate, role, first.fingerprints, sctp)
+        answer = sdp.write_answer(
+            offer,
+            medias,
+            session_id=secrets.randbits(62),
+            ice_ufrag=session.ufrag,
+            ice_pwd=session.password,
+            fingerprint=certificate.fingerprint,
+            setup=setup,
+            candidates=self.candidates(),
+            cname=cname,
+            stream_id=stream_id,
+        )
+        return session, answer
 
     def close(self, session: Session, reason: str) -> None:
         """Forget a session and say goodbye to its peer; calling it again does nothing."""
