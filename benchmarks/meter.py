@@ -32,10 +32,6 @@ class Cpu:
     def since(self, earlier: Cpu) -> Cpu:
         return Cpu(self.user_s - earlier.user_s, self.system_s - earlier.system_s)
 
-    @property
-    def total_s(self) -> float:
-        return self.user_s + self.system_s
-
 
 @dataclass(slots=True)
 class Hold:

@@ -13,4 +13,4 @@ class Access(Protocol):
         """The name of the stream that this key may publish; raises Unauthorized."""
 
     async def watch(self, stream: str, token: str | None) -> None:
-        """Return if the token may watch the stream; raises NotFound, Unauthorized or Forbidden."""
+        """Return if the token may watch the stream; raises PeerError with the reply."""

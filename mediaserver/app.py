@@ -12,11 +12,10 @@ import ssl
 from contextlib import AsyncExitStack
 from importlib.resources import files
 from pathlib import Path
-from typing import TypeVar
 
 from aiohttp import web
 
-from commerce.errors import Refusal
+from commerce.errors import AlreadyExists, Refusal
 from commerce.store import SqliteStore
 from config import Config
 from mediaserver.api import problem
@@ -46,13 +45,12 @@ from mediaserver.ingest.whip import WhipIngest
 from mediaserver.lifecycle import StartError, binding
 from mediaserver.rtc.transport import Transport, own_addresses
 from mediaserver.transcode.supervisor import TranscodeWorker
+from overlay.errors import Unauthorized
 from overlay.rooms import RoomAccess, Rooms
 from overlay.secret_file import load_or_create_secret
 from overlay.tokens import Tokens
 
 log = logging.getLogger("hawker.app")
-
-T = TypeVar("T")
 
 RTMP_APP = "live"
 LOOPBACK = "127.0.0.1"
@@ -98,7 +96,6 @@ class App:
         self.https_port = config.http.https_port
         self._hls_viewers = HlsViewers()
         self._stack = AsyncExitStack()
-        self._demo_key = ""
         self._visitor_key = ""
         self.new_admin_token: str | None = None  # where this start has made it: printed once
 
@@ -264,7 +261,7 @@ class App:
         pages = Pages(
             overlay / "pages",
             overlay / "web/node_modules/hls.js/dist/hls.min.js",
-            room_exists=self._room_exists,
+            room_exists=self.rooms.exists,
             rtmp_server=lambda host: f"rtmp://{host}:{self._rtmp.port}/{RTMP_APP}",
             https_origin=self.https_origin,
         )
@@ -315,8 +312,13 @@ class App:
         )
         metrics.counter(
             "hawker_hub_packets_total",
-            "Access units and audio frames through the hub, of the streams there are.",
-            lambda: sum(stream.counters.packets for stream in published.values()),
+            "Access units and audio frames through the hub.",
+            lambda: self.hub.totals().packets,
+        )
+        metrics.counter(
+            "hawker_hub_packets_skipped_total",
+            "Of those, packets that slow readers skipped.",
+            lambda: self.hub.totals().skipped,
         )
         return metrics
 
@@ -336,13 +338,6 @@ class App:
         webrtc = sum(len(channel.broadcast.viewers) for channel in self.whep.channels)
         return {"webrtc": webrtc, "hls": self._hls_viewers.total()}
 
-    async def _room_exists(self, room: str) -> bool:
-        try:
-            await self.rooms.get(room)
-        except Refusal:
-            return False
-        return True
-
     def _configured_tls(self) -> ssl.SSLContext | None:
         http = self.config.http
         if not http.tls_cert:
@@ -354,9 +349,9 @@ class App:
 
     async def _start_demo(self, directory: Path) -> None:
         rtmp = f"rtmp://{LOOPBACK}:{self._rtmp.port}/{RTMP_APP}"
-        self._demo_key = await self._room_key(DEMO_ROOM, "The demo show", directory)
+        demo_key = await self._room_key(DEMO_ROOM, "The demo show", directory)
         self._visitor_key = await self._room_key(VISITOR_ROOM, "Your own show", directory)
-        host = DemoHost(rtmp, self._demo_key)
+        host = DemoHost(rtmp, demo_key)
         await host.start()
         self._stack.push_async_callback(host.stop)
 
@@ -365,12 +360,12 @@ class App:
         path = directory / f"stream-key-{room}"
         try:
             _, key = await self.rooms.create(title, id=room)
-        except Refusal:
+        except AlreadyExists:
             kept = path.read_text("utf-8").strip() if path.exists() else ""
             try:
                 if kept and await self._room_access.publish(kept) == room:
                     return kept
-            except Refusal:
+            except Unauthorized:
                 log.info("the key of room %s was rotated: making another", room)
             key = await self.rooms.rotate_key(room)
         path.unlink(missing_ok=True)

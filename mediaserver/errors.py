@@ -39,12 +39,6 @@ class Unauthorized(PeerError):
     title = "Key or token missing or wrong"
 
 
-class Forbidden(PeerError):
-    status = 403
-    code = "forbidden"
-    title = "Not allowed"
-
-
 class NotFound(PeerError):
     status = 404
     code = "not_found"

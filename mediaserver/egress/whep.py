@@ -14,12 +14,11 @@ from mediaserver.hub import Hub, Reader, Stream, StreamEnded
 from mediaserver.protocol import rtcp, sdp
 from mediaserver.rtc.broadcast import Broadcast
 from mediaserver.rtc.session import Address, Session
-from mediaserver.rtc.transport import Transport
+from mediaserver.rtc.transport import FEEDBACK, Transport
 from mediaserver.rtc.viewer import Viewer
 
 log = logging.getLogger("hawker.whep")
 
-FEEDBACK = frozenset({"nack", "nack pli", "ccm fir", "goog-remb"})
 RETRY_AFTER_S = 2
 MAX_MESSAGE_BYTES = 16 << 10
 REPORTS_PER_PASS = 64  # about 0.5 ms

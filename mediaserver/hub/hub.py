@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from mediaserver.hub.stream import Stream
+from mediaserver.hub.stream import Counters, Stream
 from mediaserver.hub.timeline import Timeline
 from mediaserver.media import Packet, Track
 
@@ -90,6 +90,7 @@ class Hub:
         self._publications: dict[str, Publication] = {}
         self._removals: dict[str, asyncio.TimerHandle] = {}
         self._listeners: list[Listener] = []
+        self._removed = Counters()  # of streams that are gone
 
     def get(self, name: str) -> Stream | None:
         return self.streams.get(name)
@@ -151,6 +152,14 @@ class Hub:
                 callback("online", stream)
         return lambda: self._listeners.remove(callback)
 
+    def totals(self) -> Counters:
+        """What went through all streams since the start."""
+        totals = Counters()
+        totals.add(self._removed)
+        for stream in self.streams.values():
+            totals.add(stream.counters)
+        return totals
+
     def drain(self) -> None:
         """Close every publication and remove every stream, without grace."""
         for publication in list(self._publications.values()):
@@ -180,6 +189,7 @@ class Hub:
         for each in [n for n in self.streams if n == name or n.startswith(f"{name}/")]:
             stream = self.streams.pop(each)
             stream.remove()
+            self._removed.add(stream.counters)
             self._notify("removed", stream)
         log.info("stream %s: removed", name)
 

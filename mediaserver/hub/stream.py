@@ -42,9 +42,16 @@ class Notice:
 
 @dataclass(slots=True)
 class Counters:
+    """What went through a stream; `skipped` adds up over its readers."""
+
     packets: int = 0
     bytes: int = 0
     skipped: int = 0
+
+    def add(self, other: Counters) -> None:
+        self.packets += other.packets
+        self.bytes += other.bytes
+        self.skipped += other.skipped
 
 
 @dataclass(eq=False)

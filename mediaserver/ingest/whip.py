@@ -26,11 +26,10 @@ from mediaserver.protocol.opus import opus_track
 from mediaserver.protocol.rtp_h264 import AccessUnit, Depacketizer
 from mediaserver.rtc.receiver import RtpReceiver
 from mediaserver.rtc.session import Address, Session
-from mediaserver.rtc.transport import Transport
+from mediaserver.rtc.transport import FEEDBACK, Transport
 
 log = logging.getLogger("hawker.whip")
 
-FEEDBACK = frozenset({"nack", "nack pli", "ccm fir", "goog-remb"})
 TICK_S = 0.02
 REMB_BPS = 8_000_000  # what the publisher may use; without it Chromium stays near 300 kbit/s
 PLI_INTERVAL_S = 0.5

@@ -30,6 +30,8 @@ DATAGRAM_BYTES = 1500  # no peer sends more over Ethernet; longer ones are dropp
 READS_PER_WAKE = 128  # about 1 ms
 SOCKET_BUFFER_BYTES = 4 << 20  # the kernel caps it at net.core.{r,w}mem_max
 SWEEP_S = 1.0
+# the RTCP feedback that both sides of a session are offered (RFC 4585, RFC 5104, REMB)
+FEEDBACK = frozenset({"nack", "nack pli", "ccm fir", "goog-remb"})
 HOST_PRIORITY = 2130706431  # RFC 8445 §5.1.2.1: type 126, local 65535, component 1
 
 

@@ -191,3 +191,15 @@ async def test_a_drain_tells_publishers_and_ends_every_stream() -> None:
     assert hub.streams == {}
     with pytest.raises(StreamEnded):
         await reader.read()
+
+
+async def test_totals_only_grow_also_when_a_stream_is_removed() -> None:
+    hub = Hub(grace_s=0)
+    publisher = Publisher(hub)
+    publisher.frame(0)
+    publisher.frame(40)
+    assert hub.totals().packets == 2
+    hub.drain()
+    assert not hub.streams
+    assert hub.totals().packets == 2
+    assert hub.totals().bytes == 2 * len(b"frame")
