@@ -27,6 +27,7 @@ from commerce.inventory import ON_HAND_LIMIT, stock_in
 from commerce.money import Money
 from commerce.store import INDEX_END, Conflict, Store, Versioned
 from commerce.text import checked_count, checked_text
+from commerce.timestamps import rfc3339
 
 TITLE_CHARS = 200
 MERCHANT_CHARS = 200
@@ -108,15 +109,15 @@ class Product:
         raise NotFound(f"{self.id} has no SKU {code}", code="sku_not_found")
 
     def to_json(self) -> dict[str, Any]:
-        """As the API shows it; times stay milliseconds."""
+        """As the API shows it."""
         return {
             "id": self.id,
             "title": self.title,
             "merchant": self.merchant,
             "image": self.image,
             "skus": [sku.to_json() for sku in self.skus],
-            "created_ms": self.created_ms,
-            "updated_ms": self.updated_ms,
+            "created_at": rfc3339(self.created_ms),
+            "updated_at": rfc3339(self.updated_ms),
             "version": self.version,
         }
 
@@ -261,13 +262,13 @@ class Catalogue:
         raise Busy("others change this product")
 
     async def price(self, sku: str, version: str) -> dict[str, Any]:
-        """A price that was: {price, at_ms}; raises NotFound."""
+        """A price that was: {price, at}; raises NotFound."""
         key = f"price/{sku}/{version}"
         value = (await self._store.load([key]))[key][0]
         if value is None:
             raise NotFound("there was no such price", code="price_not_found")
         amount, currency, at_ms = msgpack.unpackb(value)
-        return {"price": Money(amount, currency).to_json(), "at_ms": at_ms}
+        return {"price": Money(amount, currency).to_json(), "at": rfc3339(at_ms)}
 
     async def _checked_image(self, image: str | None) -> str | None:
         if image is None:

@@ -22,6 +22,7 @@ from commerce.idempotency import KEPT_MS, Answer, InFlight, Scope, bind, bound_a
 from commerce.ids import new_id, utc_ms
 from commerce.store import INDEX_END, Store, Versioned
 from commerce.text import checked_count, checked_text
+from commerce.timestamps import rfc3339
 
 ON_HAND_LIMIT = 1_000_000_000
 REASON_CHARS = 200
@@ -152,11 +153,12 @@ class Inventory:
             return await decide_and_commit(self._store, decide)
 
     async def adjustments(self, sku: str, *, limit: int = 50) -> list[dict[str, Any]]:
-        """The latest edits, newest first: {id, sku, before, after, reason, by, at_ms}."""
+        """The latest edits, newest first: {id, sku, before, after, reason, by, at}."""
         limit = max(1, min(limit, PAGE_MAX))
         keys = await self._store.scan(f"adjustments/{sku}", "", INDEX_END, limit)
         loaded = await self._store.load(keys)
-        return [msgpack.unpackb(value) for value, _ in loaded.values() if value is not None]
+        kept = [msgpack.unpackb(value) for value, _ in loaded.values() if value is not None]
+        return [{**entry, "at": rfc3339(entry.pop("at_ms"))} for entry in kept]
 
 
 def _change(changes: Changes, stock: Stock, on_hand: int, reason: str, by: str) -> None:

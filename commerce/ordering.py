@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,10 +83,15 @@ class Orders:
         catalogue: Catalogue,
         contacts: Contacts,
         *,
+        room_exists: Callable[[str], Awaitable[bool]],
         limits: Limits | None = None,
+        demo_rooms: Collection[str] = (),
         now_ms: Callable[[], int] = utc_ms,
     ) -> None:
+        """`room_exists` is asked of an order's room; orders of `demo_rooms` are marked as demo."""
         self._store = store
+        self._room_exists = room_exists
+        self._demo_rooms = demo_rooms
         self._catalogue = catalogue
         self._contacts = contacts
         self._now_ms = now_ms
@@ -140,7 +145,8 @@ class Orders:
     async def place(self, command: PlaceOrder, key: str) -> Answer[Order]:
         """A reservation, durable on return; `key` is parsed.
 
-        Raises KeyReused, Invalid, MixedCurrency, PriceChanged, LimitReached, OutOfStock or Busy.
+        Raises KeyReused, Invalid, NotFound for the room, MixedCurrency, PriceChanged, LimitReached,
+        OutOfStock or Busy.
         """
         scope = self.scope(command, key)
 
@@ -175,6 +181,9 @@ class Orders:
                 # Others may have released them since the load: only one after counts.
                 nothing_due = await self.release_due(refusal.extra["skus"]) == 0
                 continue
+            if command.room is not None and not await self._room_exists(command.room):
+                raise NotFound("there is no such room", code="room_not_found")
+            order = replace(order, demo=command.room in self._demo_rooms)
             if command.given is not None:
                 contact = self._contacts.put(changes, command.sub, command.given)
                 order = replace(order, contact=contact)

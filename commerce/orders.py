@@ -27,6 +27,7 @@ from commerce.ids import new_id
 from commerce.inventory import Stock, move, ship_out
 from commerce.money import Money
 from commerce.store import Versioned
+from commerce.timestamps import rfc3339
 from commerce.transitions import step
 
 DUE = "due"
@@ -85,7 +86,8 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class Order:
     """`expires_ms` counts while reserved; `reserved_until_ms` is what it goes back to after a failed
-    payment. `payments` are ids, the latest last. `version` is the store's."""
+    payment. `payments` are ids, the latest last; `demo`: no real sale, left out of reports.
+    `version` is the store's."""
 
     id: str
     sub: str
@@ -105,6 +107,7 @@ class Order:
     payments: tuple[str, ...] = ()
     paid_by: str | None = None
     tracking: str | None = None
+    demo: bool = False
     version: int = 0
 
     def at(self, now_ms: int) -> Order:
@@ -114,7 +117,7 @@ class Order:
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """As its buyer and the shop see it, without contact and address; times are UTC milliseconds."""
+        """As its buyer and the shop see it, without contact and address."""
         return {
             "id": self.id,
             "room": self.room,
@@ -125,12 +128,13 @@ class Order:
             "state": self.state,
             "payment": self.payment,
             "fulfilment": self.fulfilment,
-            "expires_ms": self.expires_ms if self.state == "reserved" else None,
+            "expires_at": rfc3339(self.expires_ms) if self.state == "reserved" else None,
             "payments": list(self.payments),
             "referral": self.referral,
             "tracking": self.tracking,
-            "created_ms": self.created_ms,
-            "updated_ms": self.updated_ms,
+            "demo": self.demo,
+            "created_at": rfc3339(self.created_ms),
+            "updated_at": rfc3339(self.updated_ms),
         }
 
 

@@ -118,6 +118,15 @@ class Store(Section):
         return Path(self.url.removeprefix(SQLITE))
 
 
+class Payments(Section):
+    provider: Literal["sandbox"] = "sandbox"
+    pending_max_s: Annotated[float, Field(ge=60, le=86_400)] = 900.0
+
+
+class Chat(Section):
+    slow_mode_s: Annotated[float, Field(ge=0, le=3600)] = 1.0
+
+
 class Demo(Section):
     enabled: bool = False
 
@@ -132,6 +141,9 @@ class Limits(Section):
     rtmp_connections: Count = 2000
     webrtc_sessions: Count = 5000
     posts_per_minute: Count = 6000
+    reservation_s: Annotated[float, Field(ge=1, le=86_400)] = 600.0
+    order_lines: Annotated[int, Field(ge=1, le=100)] = 50
+    order_quantity: Annotated[int, Field(ge=1, le=10_000)] = 99
 
 
 class Config(Section):
@@ -143,6 +155,8 @@ class Config(Section):
     hls: Hls = Hls()
     transcode: Transcode = Transcode()
     store: Store = Store()
+    payments: Payments = Payments()
+    chat: Chat = Chat()
     demo: Demo = Demo()
     log: Log = Log()
     limits: Limits = Limits()

@@ -1,12 +1,14 @@
 """The peer's errors: expected, carrying the reply, ending one request or one connection.
 
 Anything else that is raised is a bug of ours and surfaces. `status`, `code`, `title` and `detail`
-are the members of an RFC 9457 problem; `headers` go with the HTTP reply.
+are the members of an RFC 9457 problem; `headers` go with the HTTP reply, `extra`
+are further members of the problem.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 class PeerError(Exception):
@@ -17,13 +19,19 @@ class PeerError(Exception):
     title = "Bad request"
 
     def __init__(
-        self, detail: str, *, code: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        detail: str,
+        *,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
         if code is not None:
             self.code = code
         self.headers: Mapping[str, str] = headers or {}
+        self.extra: Mapping[str, Any] = extra or {}
 
 
 class ProtocolError(PeerError):

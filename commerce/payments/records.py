@@ -26,6 +26,7 @@ from commerce.ids import new_id
 from commerce.inventory import Stock, move
 from commerce.money import Money
 from commerce.orders import Limits, Order, save, take_again
+from commerce.timestamps import rfc3339
 from commerce.transitions import step
 
 Outcome = Literal["succeeded", "failed"]
@@ -59,8 +60,8 @@ class Payment:
             "provider": self.provider,
             "state": self.state,
             "refund": self.refund,
-            "created_ms": self.created_ms,
-            "updated_ms": self.updated_ms,
+            "created_at": rfc3339(self.created_ms),
+            "updated_at": rfc3339(self.updated_ms),
         }
 
 

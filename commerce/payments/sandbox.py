@@ -19,7 +19,6 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgpack
@@ -31,6 +30,7 @@ from commerce.money import Money
 from commerce.payments.provider import ProviderEvent, ProviderFailed
 from commerce.payments.signature import sign, verify
 from commerce.store import Conflict, Store
+from commerce.timestamps import rfc3339
 
 DELAY_MS = 5_000
 LATE_MS = 20 * 60_000
@@ -226,7 +226,7 @@ class Sandbox:
             type = card.outcome if name == "outcome" else name
             body = {
                 "type": f"payment.{type}",
-                "timestamp": _rfc3339(at_ms),
+                "timestamp": rfc3339(at_ms),
                 "data": {"payment": payment, "amount": amount},
             }
             key = f"sandbox/call/{payment}/{place}"
@@ -254,8 +254,3 @@ def _card(number: str) -> Card:
 
 def _item(payment: str) -> str:
     return f"sandbox/payment/{payment}"
-
-
-def _rfc3339(at_ms: int) -> str:
-    moment = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

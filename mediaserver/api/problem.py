@@ -1,7 +1,7 @@
 """Errors over HTTP: problem details (RFC 9457), with a `code` for programs and words for people.
 
-Any exception with the members `status`, `code`, `title`, `detail` and `headers` is the caller's own
-doing and becomes its problem: `mediaserver.errors.PeerError` and the refusals of commerce and overlay
+Any exception with the members `status`, `code`, `title`, `detail`, `headers` and `extra` is the
+caller's own doing and becomes its problem: `mediaserver.errors.PeerError` and the refusals of commerce and overlay
 alike. Anything else is a bug of ours: one log line with its traceback, and a 500 that tells nothing.
 
 Problems may be read by pages of any origin (CORS), like the media they are about; there is no cookie
@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -51,6 +51,7 @@ class Refusal(Protocol):
     title: str
     detail: str
     headers: Mapping[str, str]
+    extra: Mapping[str, Any]
 
 
 class BadJson(PeerError):
@@ -66,8 +67,8 @@ class InvalidBody(PeerError):
     title = "Value not allowed"
 
     def __init__(self, errors: list[dict[str, str]]) -> None:
-        super().__init__("; ".join(f"{error['field']}: {error['detail']}" for error in errors[:3]))
-        self.errors = errors
+        detail = "; ".join(f"{error['field']}: {error['detail']}" for error in errors[:3])
+        super().__init__(detail, extra={"errors": errors})
 
 
 def install(app: web.Application) -> None:
@@ -165,9 +166,13 @@ def _of_validation(error: ValidationError) -> PeerError:
 
 
 def _of_refusal(error: Refusal) -> web.Response:
-    members = {"errors": error.errors} if isinstance(error, InvalidBody) else None
     return problem(
-        error.status, error.code, error.title, error.detail, headers=error.headers, members=members
+        error.status,
+        error.code,
+        error.title,
+        error.detail,
+        headers=error.headers,
+        members=error.extra,
     )
 
 

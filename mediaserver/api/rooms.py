@@ -12,12 +12,12 @@ from typing import Annotated, Literal, Protocol
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from commerce.timestamps import rfc3339
 from mediaserver.api.auth import is_admin, require_admin
 from mediaserver.api.ingest import IngestMeter, describe
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.problem import read_json
 from mediaserver.api.signalling import bearer
-from mediaserver.api.timestamps import rfc3339
 from mediaserver.errors import PeerError
 from mediaserver.hub import Hub
 

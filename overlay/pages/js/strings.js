@@ -3,7 +3,11 @@
 // On the watch page `STATE_WHY` goes before `STATE` (`playing_TRANSPORT` while playing), and `veil_STATE_WHY` before
 // `veil_STATE`: see player.js for both.
 
-export const strings = {
+import { buying } from "./strings_buying.js";
+import { selling } from "./strings_selling.js";
+import { shop } from "./strings_shop.js";
+
+const own = {
   en: {
     language: "Language",
     copied: "Copied",
@@ -349,3 +353,9 @@ export const strings = {
     share_title: "把链接发给观众",
   },
 };
+
+const all = [own, buying, selling, shop];
+
+export const strings = Object.fromEntries(
+  ["en", "zh"].map((language) => [language, Object.assign({}, ...all.map((words) => words[language]))]),
+);
