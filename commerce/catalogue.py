@@ -31,11 +31,13 @@ from commerce.timestamps import rfc3339
 
 TITLE_CHARS = 200
 MERCHANT_CHARS = 200
+CATEGORY_CHARS = 60
 OPTION_CHARS = 60
 OPTIONS_MAX = 10
 SKUS_MAX = 100
 PER_BUYER_MAX = 1_000_000
 PAGE_MAX = 200
+SCANNED_MAX = 2_000  # products looked at for one page of a search
 REMEMBERED_MAX = 100_000  # SKUs whose product is remembered, some 20 MB
 SKU_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 PRODUCT_ID = re.compile(r"prd_[0-9a-z]{26}")
@@ -99,6 +101,7 @@ class Product:
     image: str | None
     created_ms: int
     updated_ms: int
+    category: str | None = None
     version: int = 0
 
     def sku(self, code: str) -> Sku:
@@ -114,6 +117,7 @@ class Product:
             "id": self.id,
             "title": self.title,
             "merchant": self.merchant,
+            "category": self.category,
             "image": self.image,
             "skus": [sku.to_json() for sku in self.skus],
             "created_at": rfc3339(self.created_ms),
@@ -145,6 +149,7 @@ class Catalogue:
         *,
         by: str,
         merchant: str | None = None,
+        category: str | None = None,
         image: str | None = None,
     ) -> Product:
         """The new product with its first stock; raises Invalid, NotFound or AlreadyExists."""
@@ -153,10 +158,11 @@ class Catalogue:
             new_id("prd", changes.now_ms),
             checked_text("title", title, TITLE_CHARS),
             (),
-            None if merchant is None else checked_text("merchant", merchant, MERCHANT_CHARS),
+            _checked_label("merchant", merchant, MERCHANT_CHARS),
             await self._checked_image(image),
             changes.now_ms,
             changes.now_ms,
+            _checked_label("category", category, CATEGORY_CHARS),
         )
         product = _with_new_skus(changes, product, skus, by)
         changes.index[INDEX, _item(product.id)] = product.id
@@ -176,17 +182,33 @@ class Catalogue:
         raise NotFound("there is no such product", code="product_not_found")
 
     async def list(
-        self, *, after: str | None = None, limit: int = 50
+        self, *, after: str | None = None, limit: int = 50, q: str | None = None
     ) -> tuple[list[Product], str | None]:
-        """A page of products, oldest first, and the `after` of the next page, if there is one."""
-        limit = max(1, min(limit, PAGE_MAX))
+        """A page of products, oldest first, and the `after` of the next page, if there is one.
+
+        `q`: only those whose title has this in it, in capitals or not; such a page may be short
+        before the end.
+        """
         if after is not None and not PRODUCT_ID.fullmatch(after):
             raise Invalid("after", "not a cursor of this list")
-        low = "" if after is None else f"{after}\0"
-        keys = await self._store.scan(INDEX, low, INDEX_END, limit + 1)
-        loaded = await self._store.load(keys[:limit])
-        page = [product for item in loaded.values() if (product := unpack(*item)) is not None]
-        return page, page[-1].id if len(keys) > limit else None
+        limit = max(1, min(limit, PAGE_MAX))
+        words = "" if q is None else checked_text("q", q, TITLE_CHARS).casefold()
+        at_once = PAGE_MAX if words else limit
+        found: list[Product] = []
+        for _ in range(SCANNED_MAX // PAGE_MAX):
+            low = "" if after is None else f"{after}\0"
+            keys = await self._store.scan(INDEX, low, INDEX_END, at_once + 1)
+            loaded = await self._store.load(keys[:at_once])
+            for place, (key, item) in enumerate(loaded.items(), 1):
+                after = key.removeprefix(_item(""))
+                product = unpack(*item)
+                if product is not None and words in product.title.casefold():
+                    found.append(product)
+                if len(found) == limit:
+                    return found, after if place < len(keys) else None
+            if len(keys) <= at_once:
+                return found, None
+        return found, after
 
     async def product_items(self, codes: Iterable[str]) -> dict[str, str]:
         """{sku: where the store keeps its product} for those that are there.
@@ -228,6 +250,7 @@ class Catalogue:
         by: str,
         title: str | None = None,
         merchant: str | None = None,
+        category: str | None = None,
         image: str | None = None,
         skus: Sequence[SkuPatch] = (),
         new_skus: Sequence[NewSku] = (),
@@ -242,14 +265,13 @@ class Catalogue:
             changed = replace(
                 product,
                 title=product.title if title is None else checked_text("title", title, TITLE_CHARS),
-                merchant=product.merchant
-                if merchant is None
-                else checked_text("merchant", merchant, MERCHANT_CHARS),
+                merchant=_checked_label("merchant", merchant, MERCHANT_CHARS) or product.merchant,
+                category=_checked_label("category", category, CATEGORY_CHARS) or product.category,
                 image=image or product.image,
                 updated_ms=changes.now_ms,
             )
             for patch in skus:
-                changed = _with_patch(changes, changed, patch)
+                changed = _with_patch(changes, changed, patch, by)
             changed = _with_new_skus(changes, changed, new_skus, by)
             _save(changes, changed)
             try:
@@ -261,14 +283,36 @@ class Catalogue:
             return await self.get(id)
         raise Busy("others change this product")
 
+    async def set_price(self, sku: str, price: Money, *, if_price_version: str, by: str) -> Sku:
+        """The SKU at its new price; raises NotFound, Invalid, or Stale for `if_price_version`."""
+        for _ in range(ATTEMPTS):
+            product = (await self.of_skus([sku])).get(sku)
+            if product is None:
+                raise NotFound(f"there is no SKU {sku}", code="sku_not_found")
+            before = product.sku(sku)
+            if before.price_version != if_price_version:
+                raise Stale(f"the price of {sku} has been changed since")
+            changes = Changes(self._now_ms())
+            changed = _with_patch(changes, product, SkuPatch(sku, price=price), by)
+            if changed == product:
+                return before
+            _save(changes, replace(changed, updated_ms=changes.now_ms))
+            try:
+                await changes.commit(self._store)
+            except Conflict:
+                continue  # another member of the product may have changed, and the price not
+            return changed.sku(sku)
+        raise Busy("others change this product")
+
     async def price(self, sku: str, version: str) -> dict[str, Any]:
-        """A price that was: {price, at}; raises NotFound."""
+        """A price that was: {price, at, by}; raises NotFound."""
         key = f"price/{sku}/{version}"
         value = (await self._store.load([key]))[key][0]
         if value is None:
             raise NotFound("there was no such price", code="price_not_found")
-        amount, currency, at_ms = msgpack.unpackb(value)
-        return {"price": Money(amount, currency).to_json(), "at": rfc3339(at_ms)}
+        amount, currency, at_ms, *by = msgpack.unpackb(value)
+        price = Money(amount, currency).to_json()
+        return {"price": price, "at": rfc3339(at_ms), "by": by[0] if by else None}
 
     async def _checked_image(self, image: str | None) -> str | None:
         if image is None:
@@ -324,13 +368,13 @@ def _with_new_skus(changes: Changes, product: Product, news: Sequence[NewSku], b
         sku = Sku(code, new.price, 1, _checked_options(new.options), per_buyer)
         changes.reads[_pointer(code)] = 0
         changes.writes[_pointer(code)] = product.id.encode()
-        _keep_price(changes, sku)
+        _keep_price(changes, sku, by)
         stock_in(changes, code, pieces, by=by)
         product = replace(product, skus=(*product.skus, sku))
     return product
 
 
-def _with_patch(changes: Changes, product: Product, patch: SkuPatch) -> Product:
+def _with_patch(changes: Changes, product: Product, patch: SkuPatch, by: str) -> Product:
     before = after = product.sku(patch.sku)
     if patch.options is not None:
         after = replace(after, options=_checked_options(patch.options))
@@ -339,14 +383,18 @@ def _with_patch(changes: Changes, product: Product, patch: SkuPatch) -> Product:
     if patch.price is not None and patch.price != before.price:
         _checked_price(patch.price)
         after = replace(after, price=patch.price, price_changes=before.price_changes + 1)
-        _keep_price(changes, after)
+        _keep_price(changes, after, by)
         changes.tell(SHOP, "price.changed", sku=after.sku, product=product.id)
     return replace(product, skus=tuple(after if sku is before else sku for sku in product.skus))
 
 
-def _keep_price(changes: Changes, sku: Sku) -> None:
-    members = [sku.price.amount, sku.price.currency, changes.now_ms]
+def _keep_price(changes: Changes, sku: Sku, by: str) -> None:
+    members = [sku.price.amount, sku.price.currency, changes.now_ms, by]
     changes.writes[f"price/{sku.sku}/{sku.price_version}"] = msgpack.packb(members)
+
+
+def _checked_label(field: str, label: str | None, limit: int) -> str | None:
+    return None if label is None else checked_text(field, label, limit)
 
 
 def _checked_price(price: Money) -> None:
@@ -385,6 +433,7 @@ def _save(changes: Changes, product: Product) -> None:
         "id": product.id,
         "title": product.title,
         "merchant": product.merchant,
+        "category": product.category,
         "image": product.image,
         "created_ms": product.created_ms,
         "updated_ms": product.updated_ms,

@@ -158,7 +158,7 @@ class Inventory:
         keys = await self._store.scan(f"adjustments/{sku}", "", INDEX_END, limit)
         loaded = await self._store.load(keys)
         kept = [msgpack.unpackb(value) for value, _ in loaded.values() if value is not None]
-        return [{**entry, "at": rfc3339(entry.pop("at_ms"))} for entry in kept]
+        return [{"at": rfc3339(entry.pop("at_ms")), **entry} for entry in kept]
 
 
 def _change(changes: Changes, stock: Stock, on_hand: int, reason: str, by: str) -> None:

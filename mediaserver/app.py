@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import ssl
+import sys
 from contextlib import AsyncExitStack
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,25 +20,27 @@ from aiohttp import web
 from commerce.errors import AlreadyExists, Refusal
 from commerce.store import SqliteStore
 from config import Config
-from mediaserver.api import problem
+from mediaserver.api import openapi, problem
 from mediaserver.api.access_log import AccessLogger
-from mediaserver.api.auth import ADMIN_TOKEN
+from mediaserver.api.auth import CALLERS
 from mediaserver.api.health import HealthApi
 from mediaserver.api.hls import HlsApi
 from mediaserver.api.ingest import IngestMeter
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.metrics import Metrics
+from mediaserver.api.openapi import OpenApi
 from mediaserver.api.pages import Pages
 from mediaserver.api.rooms import RoomsApi
 from mediaserver.api.tls import own_certificate, server_context
 from mediaserver.api.whep import WhepApi
 from mediaserver.api.whip import WhipApi
 from mediaserver.banner import Banner
+from mediaserver.child import ChildProcess
 from mediaserver.egress.hls import HlsEgress, HlsSettings
 from mediaserver.egress.hls_viewers import HlsViewers
-from mediaserver.egress.whep import WhepEgress, WhepSession
+from mediaserver.egress.whep import WhepEgress
 from mediaserver.errors import PeerError
-from mediaserver.hub import Hub
+from mediaserver.hub import Hub, Stream
 from mediaserver.hub.relay import RelayServer
 from mediaserver.ingest.doctor import Doctor
 from mediaserver.ingest.rtmp import RtmpServer
@@ -44,9 +48,11 @@ from mediaserver.ingest.testpattern.host import DemoHost
 from mediaserver.ingest.whip import WhipIngest
 from mediaserver.lifecycle import StartError, binding
 from mediaserver.rtc.transport import Transport, own_addresses
+from mediaserver.shop import Shop
 from mediaserver.transcode.supervisor import TranscodeWorker
+from overlay.audit import AuditLog
 from overlay.errors import Unauthorized
-from overlay.rooms import RoomAccess, Rooms
+from overlay.rooms import RoomAccess
 from overlay.secret_file import load_or_create_secret
 from overlay.tokens import Tokens
 
@@ -106,7 +112,7 @@ class App:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StartError(f"data.dir: {directory}: {error.strerror}") from error
-        await self._start_rooms(directory)
+        await self._start_shop(directory)
         await self._start_media()
         await self._start_http(directory)
         if self.config.demo.enabled:
@@ -151,7 +157,7 @@ class App:
 
     # -- the parts, in the order of their start ---------------------------------------------------
 
-    async def _start_rooms(self, directory: Path) -> None:
+    async def _start_shop(self, directory: Path) -> None:
         auth = self.config.auth
         self._admin_token = auth.admin_token.get_secret_value()
         if not self._admin_token:
@@ -160,7 +166,8 @@ class App:
             self.new_admin_token = self._admin_token if made else None
         secret = auth.viewer_secret.get_secret_value()
         try:
-            tokens = Tokens(secret or load_or_create_secret(directory / "viewer-secret"))
+            secret = secret or load_or_create_secret(directory / "viewer-secret")
+            tokens = Tokens(secret)
         except ValueError as error:
             raise StartError(f"auth.viewer_secret: {error}") from error
         try:
@@ -168,9 +175,20 @@ class App:
         except Refusal as refusal:
             raise StartError(f"store.url: {refusal.detail}") from refusal
         self._stack.push_async_callback(self.store.close)
-        self.rooms = Rooms(self.store)
-        self._room_access = RoomAccess(self.rooms, tokens)
-        self.access = MediaAccess(self._room_access)
+        demo_rooms = frozenset({DEMO_ROOM} if self.config.demo.enabled else ())
+        try:
+            self.shop = Shop(
+                self.config,
+                self.store,
+                tokens,
+                self._admin_token,
+                secret,
+                self,
+                demo_rooms=demo_rooms,
+            )
+        except (OSError, ValueError) as error:
+            raise StartError(f"data.dir: {error}") from error
+        self.access = MediaAccess(self.shop.room_access)
 
     async def _start_media(self) -> None:
         config, hub = self.config, self.hub
@@ -183,8 +201,10 @@ class App:
         with binding("webrtc.port", config.webrtc.host, config.webrtc.port):
             await self.transport.start()
         self._stack.push_async_callback(self.transport.stop)
-        self.whep = WhepEgress(hub, self.transport, _echo)
+        self.whep = WhepEgress(hub, self.transport, self.shop.channels)
         self._stack.callback(self.whep.close)
+        self._stack.callback(self.shop.channels.close)
+        self._stack.callback(hub.listen(self._tell_room))
         self.whip = WhipIngest(hub, self.transport, self.access)
         self._stack.callback(self.whip.close)
         self._relay = RelayServer(hub)
@@ -218,6 +238,7 @@ class App:
         )
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
+        self._stack.push_async_callback(self.shop.sessions.close)
         self._own_tls = not http.tls_cert and http.https_port >= 0
         configured = self._configured_tls()
         with binding("http.port", http.host, http.port):
@@ -226,6 +247,8 @@ class App:
         self.http_port = _port(runner)
         if self._own_tls:
             await self._start_https(runner, directory)
+        await self.shop.start(str(self.ready_line()["http"]))
+        self._stack.push_async_callback(self.shop.stop)
         self._stack.callback(log.info, "draining")
 
     async def _start_https(self, runner: web.AppRunner, directory: Path) -> None:
@@ -243,25 +266,26 @@ class App:
     def _web(self, meter: IngestMeter) -> web.Application:
         limits = self.config.limits
         app = web.Application()
-        app[ADMIN_TOKEN] = self._admin_token
+        app[CALLERS] = self.shop.callers
         problem.install(app)
         limiter = AddressLimiter(
             per_s=limits.posts_per_minute / 60, burst=max(10, limits.posts_per_minute // 10)
         )
         guests = AddressLimiter(per_s=GUEST_TOKENS_PER_S, burst=GUEST_TOKENS_BURST)
         rooms = RoomsApi(
-            self.rooms,
-            self._room_access,
+            self.shop.rooms,
+            self.shop.room_access,
             hub=self.hub,
             meter=meter,
             viewers=self.viewers,
             guest_limiter=guests,
+            audit=AuditLog(self.shop.store),
         )
         overlay = Path(str(files("overlay")))
         pages = Pages(
             overlay / "pages",
             overlay / "web/node_modules/hls.js/dist/hls.min.js",
-            room_exists=self.rooms.exists,
+            room_exists=self.shop.rooms.exists,
             rtmp_server=lambda host: f"rtmp://{host}:{self._rtmp.port}/{RTMP_APP}",
             https_origin=self.https_origin,
         )
@@ -281,6 +305,8 @@ class App:
             self._metrics(),
         ):
             app.add_routes(part.routes())
+        app.add_routes(self.shop.routes(limiter))
+        app.add_routes(OpenApi(openapi.document(app, version=version("hawker"))).routes())
         return app
 
     def _metrics(self) -> Metrics:
@@ -328,6 +354,19 @@ class App:
         """Viewers of a room over all protocols."""
         return self.whep.viewers(room) + self._hls_viewers.count(room)
 
+    def epoch_ms(self, room: str) -> int | None:
+        """UTC ms of media time 0 in a room that is on the air."""
+        stream = self.hub.get(room)
+        return round(stream.epoch_ms) if stream is not None and stream.live else None
+
+    def rtp_base(self, room: str) -> int | None:
+        """The RTP timestamp of media time 0 in the video that WebRTC viewers of a room get."""
+        return self.whep.rtp_base(room)
+
+    def _tell_room(self, event: str, stream: Stream) -> None:
+        if event in ("online", "offline") and "/" not in stream.name:
+            self.shop.went(event, stream.name)
+
     def https_origin(self, host: str) -> str | None:
         """Where https is served under this host name, if it is."""
         if self.config.http.tls_cert:
@@ -354,33 +393,35 @@ class App:
         host = DemoHost(rtmp, demo_key)
         await host.start()
         self._stack.push_async_callback(host.stop)
+        url = str(self.ready_line()["http"])
+        command = [sys.executable, "-m", "overlay.demo", "--url", url, "--room", DEMO_ROOM]
+        show = ChildProcess("demo show", command, secret=self._admin_token)
+        await show.start()
+        self._stack.push_async_callback(show.stop)
 
     async def _room_key(self, room: str, title: str, directory: Path) -> str:
         """The key of a room of the demo, kept in a file so that OBS stays set up over restarts."""
         path = directory / f"stream-key-{room}"
         try:
-            _, key = await self.rooms.create(title, id=room)
+            _, key = await self.shop.rooms.create(title, id=room)
         except AlreadyExists:
             kept = path.read_text("utf-8").strip() if path.exists() else ""
             try:
-                if kept and await self._room_access.publish(kept) == room:
+                if kept and await self.shop.room_access.publish(kept) == room:
                     return kept
             except Unauthorized:
                 log.info("the key of room %s was rotated: making another", room)
-            key = await self.rooms.rotate_key(room)
+            key = await self.shop.rooms.rotate_key(room)
         path.unlink(missing_ok=True)
         path.touch(mode=0o600)
         path.write_text(f"{key}\n", "utf-8")
         return key
 
 
-def _echo(session: WhepSession, channel: int, data: str | bytes) -> None:
-    """Until the rooms speak over data channels: what a viewer sends comes back to it."""
-    session.send(channel, data)
-
-
 def _peer_error(refusal: Refusal) -> PeerError:
-    error = PeerError(refusal.detail, code=refusal.code, headers=refusal.headers)
+    error = PeerError(
+        refusal.detail, code=refusal.code, headers=refusal.headers, extra=refusal.extra
+    )
     error.status, error.title = refusal.status, refusal.title
     return error
 

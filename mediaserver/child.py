@@ -34,12 +34,19 @@ class ChildProcess:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        secret: str | None = None,
     ) -> None:
+        """`secret` is the first line on the child's stdin, which stays open as long as we live."""
         self.name = name
         self.restarts = 0
         self._command = command
         self._environment = dict(environment or {})
+        self._secret = secret
         self._process: Process | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -65,12 +72,15 @@ class ChildProcess:
         }
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
-            stdin=DEVNULL,
+            stdin=DEVNULL if self._secret is None else PIPE,
             stdout=DEVNULL,
             stderr=PIPE,
             start_new_session=True,
             env={**inherited, **self._environment, _PARENT: str(os.getpid())},
         )
+        if self._secret is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.write(f"{self._secret}\n".encode())
         return self._process
 
     async def _watch(self, process: Process | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 log = logging.getLogger("hawker.auth")
@@ -12,8 +13,13 @@ log = logging.getLogger("hawker.auth")
 SECRET_BYTES = 32
 
 
-def load_or_create_secret(path: Path) -> str:
-    """The secret in the file, 43 URL-safe characters of 256 random bits if it had to be made.
+def random_secret() -> str:
+    """43 URL-safe characters of 256 random bits."""
+    return secrets.token_urlsafe(SECRET_BYTES)
+
+
+def load_or_create_secret(path: Path, make: Callable[[], str] = random_secret) -> str:
+    """The secret in the file, made if there is none.
 
     The file appears whole or not at all, and of two processes that start at once both get the one
     that came first. A file that others may read is warned about and closed to them. Raises OSError,
@@ -21,7 +27,7 @@ def load_or_create_secret(path: Path) -> str:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        _create(path, secrets.token_urlsafe(SECRET_BYTES))
+        _create(path, make())
     if path.stat().st_mode & 0o077:
         log.warning("%s could be read by others: now mode 600; consider a new secret", path)
         path.chmod(0o600)

@@ -24,7 +24,7 @@ import jwt
 from jwt.types import Options
 
 from commerce.text import checked_text
-from overlay.errors import Unauthorized, WrongRoom
+from overlay.errors import Invalid, Unauthorized, WrongRoom
 
 ALGORITHM = "HS256"
 SECRET_BYTES_MIN = 32  # RFC 7518 §3.2: as long as the hash; a shorter one can be found offline
@@ -34,6 +34,7 @@ TOKENS_REMEMBERED = 4096  # a viewer of HLS shows its token with every request; 
 GUEST_TOKEN_S = 24 * 3600
 GUEST_RENEWAL_S = 30 * 24 * 3600
 VIEWER_TOKEN_S = 12 * 3600
+STAFF_SUBS = ("staff/", "key/")  # so begin the identities of the staff, which no token gives
 ROLES = ("viewer", "host", "operator", "moderator", "finance", "engineer")
 OPTIONS: Options = {
     "require": ["exp", "sub", "room"],
@@ -92,6 +93,8 @@ class Tokens:
             if label is not None
         }
         sub = new_sub("viewer") if sub is None else checked_text("sub", sub, CLAIM_CHARS_MAX)
+        if sub.startswith(STAFF_SUBS):
+            raise Invalid("sub", f"not beginning with {' or '.join(STAFF_SUBS)}")
         return self._sign({"room": room, "sub": sub, **given}, ttl_s)
 
     def guest(self, room: str, old: str | None = None) -> IssuedToken:
@@ -102,11 +105,16 @@ class Tokens:
 
     def verify(self, token: str, room: str) -> Claims:
         """What the token says, if it is good for this room now; raises Unauthorized or WrongRoom."""
+        claims = self.read(token)
+        if claims.room != room:
+            raise WrongRoom("the token is for another room")
+        return claims
+
+    def read(self, token: str) -> Claims:
+        """What the token says, of whatever room, if it is good now; raises Unauthorized."""
         claims = self._claims(token)
         if claims.expires_ms <= self._now() * 1000:
             raise Unauthorized("the token has expired", code="token_expired")
-        if claims.room != room:
-            raise WrongRoom("the token is for another room")
         return claims
 
     def _guest_sub(self, old: str | None) -> str | None:
@@ -157,7 +165,12 @@ def _claims(claims: dict[str, Any]) -> Claims:
         raise ValueError("exp")
     if not (isinstance(room, str) and isinstance(sub, str) and isinstance(guest, bool)):
         raise ValueError("room, sub, guest")
-    if not 1 <= len(sub) <= CLAIM_CHARS_MAX or role not in ROLES:
+    if (
+        not 1 <= len(sub) <= CLAIM_CHARS_MAX
+        or sub != sub.strip()
+        or sub.startswith(STAFF_SUBS)
+        or role not in ROLES
+    ):
         raise ValueError("sub, role")
     if not all(label is None or isinstance(label, str) for label in (name, tier, segment)):
         raise ValueError("name, tier, segment")

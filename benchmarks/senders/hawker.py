@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Hashable
 from functools import partial
 
 from aiortc.rtcdtlstransport import SRTP_AEAD_AES_128_GCM
@@ -20,6 +21,16 @@ from mediaserver.rtc.viewer import Viewer
 PAYLOAD_TYPES = 102, -1
 DRAIN_TIMEOUT_S = 5.0
 
+Send = Callable[[int, bytes | str], bool]
+
+
+class Silence:
+    """Nobody speaks over data channels here."""
+
+    def opened(self, name: Hashable, room: str, token: str | None, send: Send) -> None: ...
+    def received(self, name: Hashable, data: bytes | str) -> None: ...
+    def closed(self, name: Hashable) -> None: ...
+
 
 class HawkerRig:
     """The server's media path without its signalling: keys come from the job, not from DTLS."""
@@ -29,7 +40,7 @@ class HawkerRig:
         self._transport = transport
         hub = Hub()
         self._publication = hub.publish("show", protocol="bench", on_close=lambda reason: None)
-        self._egress = WhepEgress(hub, transport, lambda session, channel, data: None)
+        self._egress = WhepEgress(hub, transport, Silence())
         # what `watch` does once it has read an offer
         self._broadcast = self._egress._channel(self._publication.stream).broadcast
         self._published = 0  # ticks; the stream begins at 0, as the picture does

@@ -19,6 +19,8 @@ from typing import Literal, Protocol, TypeAlias
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from mediaserver.api.limits import AddressLimiter
+from mediaserver.api.openapi import EVENTS, Event, EventsQuery
+from mediaserver.api.operation import WATCHER, operation
 from mediaserver.api.signalling import bearer
 from mediaserver.errors import PeerError
 
@@ -78,6 +80,21 @@ class EventsApi:
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/v1/rooms/{room}/events", self._get)]
 
+    @operation(
+        "Follow a room and act in it, over WebSocket",
+        "events",
+        auth=WATCHER,
+        reply=Event,
+        status=101,
+        query=EventsQuery,
+        errors={
+            400: "bad_request subprotocol_unknown",
+            426: "upgrade_required",
+            429: "too_many",
+            503: "unavailable store_unavailable",
+        },
+        description=EVENTS,
+    )
     async def _get(self, request: web.Request) -> web.StreamResponse:
         self._limiter.check(request.remote)
         format = _format(request)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from aiohttp import web
+from pydantic import BaseModel, Field
 
+from mediaserver.api.operation import operation
 from mediaserver.api.problem import problem
 
 log = logging.getLogger("hawker.api")
@@ -16,6 +18,14 @@ log = logging.getLogger("hawker.api")
 CHECK_S = 2.0  # an orchestrator gives up after 1 to 10 s
 
 Check: TypeAlias = Callable[[], Awaitable[object]]
+
+
+class Alive(BaseModel):
+    status: Literal["ok"]
+
+
+class Ready(Alive):
+    checks: dict[str, str] = Field(description="each part: `ok`, or what is the matter with it")
 
 
 class HealthApi:
@@ -28,9 +38,11 @@ class HealthApi:
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/healthz", self._alive), web.get("/readyz", self._ready)]
 
+    @operation("Is the process alive", "server", reply=Alive)
     async def _alive(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
+    @operation("Can it do its work", "server", reply=Ready, errors={503: "not_ready"})
     async def _ready(self, request: web.Request) -> web.Response:
         outcomes = await asyncio.gather(*map(self._outcome, self._checks))
         checks = dict(zip(self._checks, outcomes, strict=True))

@@ -9,8 +9,10 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from aiohttp import web
+from pydantic import BaseModel, Field
 
 from mediaserver.access import Access
+from mediaserver.api.operation import WATCHER, operation
 from mediaserver.api.signalling import bearer
 from mediaserver.egress.hls import HlsEgress
 from mediaserver.egress.hls_viewers import HlsViewers
@@ -30,6 +32,12 @@ PREFLIGHT_HEADERS = {
 }
 
 
+class HlsQuery(BaseModel):
+    token: str | None = Field(
+        None, description="a viewer token, from players that can send no `Authorization`"
+    )
+
+
 class HlsApi:
     """Handlers of `/hls/{room}/…`."""
 
@@ -44,6 +52,15 @@ class HlsApi:
             web.options("/hls/{room}/{name}", self._options),
         ]
 
+    @operation(
+        "A playlist or a segment of HLS",
+        "media",
+        auth=WATCHER,
+        reply=f"{PLAYLIST_TYPE}, video/mp4, audio/mp4",
+        query=HlsQuery,
+        errors={404: "not_found"},
+        description="RFC 8216. Players begin at `index.m3u8`; it names the rest.",
+    )
     async def _get(self, request: web.Request) -> web.Response:
         room, name = request.match_info["room"], request.match_info["name"]
         given = request.query.get("token")

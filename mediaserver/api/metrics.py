@@ -16,6 +16,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from mediaserver.api.operation import operation
+
 # By label value, or by a tuple of them; Any, because the keys of a Mapping type are invariant.
 Figures: TypeAlias = float | Mapping[Any, float]
 Read: TypeAlias = Callable[[], Figures]
@@ -77,6 +79,7 @@ class Metrics:
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/metrics", self._get)]
 
+    @operation("Figures in the Prometheus text format", "server", reply="text/plain")
     async def _get(self, request: web.Request) -> web.Response:
         headers = {"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}
         return web.Response(body=self.render(), headers=headers)

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import ETag, web
+from pydantic import BaseModel, Field
 
+from mediaserver.api.operation import operation
 from mediaserver.errors import ProtocolError
 
 CONTENT_TYPES = {
@@ -83,8 +85,14 @@ def read_folder(folder: Path) -> dict[str, Asset]:
     }
 
 
+class PublishInfo(BaseModel):
+    rtmp_server: str | None = Field(description='what OBS calls "Server"; null: no RTMP here')
+    whip_url: str
+    https_studio_url: str | None = Field(description="the studio where a browser allows cameras")
+
+
 class Pages:
-    """The lobby, the watch page, the studio, and the files they load."""
+    """The lobby, the watch page, the studio, the shop's pages, and the files they load."""
 
     def __init__(
         self,
@@ -111,14 +119,23 @@ class Pages:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/", self.lobby),
+            web.get("/docs", self.docs),
             web.get("/watch/{room}", self.watch),
             web.get("/studio/{room}", self.studio),
+            web.get("/shop", self.shop),
+            web.get("/orders/{id}", self.order),
+            web.get("/pay/sandbox/{payment}", self.pay),
+            web.get("/login", self.login),
             web.get("/static/{path:.+}", self.static),
             web.get("/v1/rooms/{room}/publish-info", self.publish_info),
         ]
 
     async def lobby(self, request: web.Request) -> web.Response:
         return _respond(request, self._assets["lobby.html"], NO_CAPTURE)
+
+    async def docs(self, request: web.Request) -> web.Response:
+        """The document at /v1/openapi.json, for people."""
+        return _respond(request, self._assets["docs.html"], NO_CAPTURE)
 
     async def watch(self, request: web.Request) -> web.Response:
         """The page also says in words that a room doesn't exist; its status says it to programs."""
@@ -129,6 +146,19 @@ class Pages:
         status = 200 if await self._room_exists(request.match_info["room"]) else 404
         return _respond(request, self._assets["studio.html"], CAPTURE, status)
 
+    async def shop(self, request: web.Request) -> web.Response:
+        return _respond(request, self._assets["shop.html"], NO_CAPTURE)
+
+    async def order(self, request: web.Request) -> web.Response:
+        """The same for every id: only who may see the order learns whether it exists."""
+        return _respond(request, self._assets["order.html"], NO_CAPTURE)
+
+    async def pay(self, request: web.Request) -> web.Response:
+        return _respond(request, self._assets["pay.html"], NO_CAPTURE)
+
+    async def login(self, request: web.Request) -> web.Response:
+        return _respond(request, self._assets["login.html"], NO_CAPTURE)
+
     async def static(self, request: web.Request) -> web.Response:
         path = request.match_info["path"]
         asset = self._assets.get(path)
@@ -137,6 +167,7 @@ class Pages:
             return web.Response(status=404, text=text, headers=SECURITY_HEADERS)
         return _respond(request, asset)
 
+    @operation("Where to publish to", "rooms", reply=PublishInfo, errors={400: "malformed"})
     async def publish_info(self, request: web.Request) -> web.Response:
         """Where to publish to, as seen from this browser; no key."""
         host = _HOST.fullmatch(request.host)

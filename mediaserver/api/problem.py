@@ -1,11 +1,12 @@
 """Errors over HTTP: problem details (RFC 9457), with a `code` for programs and words for people.
 
 Any exception with the members `status`, `code`, `title`, `detail`, `headers` and `extra` is the
-caller's own doing and becomes its problem: `mediaserver.errors.PeerError` and the refusals of commerce and overlay
-alike. Anything else is a bug of ours: one log line with its traceback, and a 500 that tells nothing.
+caller's own doing and becomes its problem: `mediaserver.errors.PeerError` and the refusals of
+commerce and overlay alike. Anything else is a bug of ours: one log line with its traceback, and a 500
+that tells nothing.
 
-Problems may be read by pages of any origin (CORS), like the media they are about; there is no cookie
-that such a page could ride on.
+Problems may be read by pages of any origin (CORS), like the media they are about: with `*` a browser
+shows such a page only what it asked for without the cookie, and the cookie is SameSite=Strict.
 """
 
 from __future__ import annotations

@@ -1,30 +1,30 @@
 """Rooms over HTTP: make, read, change, rotate the key, look at the ingest, get viewers' tokens.
 
-Rooms and tokens are the overlay's; what is asked of them here are the two protocols below. Everybody
-may read a room's public face; making, changing and looking inside want the admin token.
+Rooms and tokens are the overlay's; what is asked of them here are the protocols below. Everybody may
+read a room's public face; making, changing and looking inside are acts of the permission table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal, Protocol
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from commerce.timestamps import rfc3339
-from mediaserver.api.auth import is_admin, require_admin
+from mediaserver.api.auth import WRONG_TOKEN, Caller, caller_of, require
 from mediaserver.api.ingest import IngestMeter, describe
 from mediaserver.api.limits import AddressLimiter
+from mediaserver.api.operation import operation
+from mediaserver.api.pagination import PAGE, PageQuery, page, read_query
+from mediaserver.api.preconditions import NO_STORE, NO_VERSION, etag
 from mediaserver.api.problem import read_json
 from mediaserver.api.signalling import bearer
-from mediaserver.errors import PeerError
 from mediaserver.hub import Hub
 
-NO_STORE = {"Cache-Control": "no-store"}
-PAGE = 50
-PAGE_MAX = 200
-NO_VERSION = -1  # the version of no room: an If-Match that can't be met
+TAG = "rooms"
+INSPECT = "rooms.inspect"
 TTL_MAX_S = 30 * 24 * 3600
 VIEWER_TTL_S = 12 * 3600
 
@@ -64,6 +64,10 @@ class Rooms(Protocol):
         if_version: int | None = None,
     ) -> Room: ...
     async def rotate_key(self, id: str) -> str: ...
+
+
+class AuditLog(Protocol):
+    async def record(self, name: str, role: str, act: str, target: Mapping[str, str]) -> None: ...
 
 
 class IssuedToken(Protocol):
@@ -121,14 +125,54 @@ class NewGuestToken(Body):
     token: str | None = None
 
 
-class PageQuery(BaseModel):
-    cursor: str | None = None
-    limit: Annotated[int, Field(ge=1, le=PAGE_MAX)] = PAGE
+class RoomDocument(BaseModel):
+    """The times are told to who may look inside."""
+
+    id: str
+    title: str
+    access: RoomAccess
+    live: bool
+    viewers: int
+    created_at: str | None = None
+    updated_at: str | None = None
 
 
-class BadQuery(PeerError):
-    code = "bad_query"
-    title = "Query not allowed"
+class NewRoomDocument(RoomDocument):
+    stream_key: str = Field(description="told this once")
+
+
+class RoomsPage(BaseModel):
+    items: list[RoomDocument]
+    next: str | None
+
+
+class StreamKeyDocument(BaseModel):
+    room: str
+    stream_key: str = Field(description="told this once")
+
+
+class NoticeDocument(BaseModel):
+    code: str
+    severity: str
+    text: dict[str, str] = Field(description="by language: `en`, `zh`")
+    fix: dict[str, str]
+
+
+class IngestDocument(BaseModel):
+    room: str
+    live: bool
+    protocol: str | None
+    codecs: dict[str, str] = Field(description="of `video` and `audio`")
+    resolution: str | None
+    frame_rate: float | None
+    bitrate_bps: int
+    notices: list[NoticeDocument]
+
+
+class TokenDocument(BaseModel):
+    token: str
+    sub: str
+    expires_at: str
 
 
 class RoomsApi:
@@ -143,6 +187,7 @@ class RoomsApi:
         meter: IngestMeter,
         viewers: Callable[[str], int],
         guest_limiter: AddressLimiter,
+        audit: AuditLog,
     ) -> None:
         self._rooms = rooms
         self._tokens = tokens
@@ -150,6 +195,7 @@ class RoomsApi:
         self._meter = meter
         self._viewers = viewers
         self._guest_limiter = guest_limiter
+        self._audit = audit
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -163,29 +209,57 @@ class RoomsApi:
             web.post("/v1/viewer-tokens", self._viewer_token),
         ]
 
+    @operation(
+        "Make a room",
+        TAG,
+        auth="rooms.write",
+        body=NewRoom,
+        reply=NewRoomDocument,
+        status=201,
+        errors={409: "room_exists"},
+        reply_headers=("ETag", "Location"),
+    )
     async def _create(self, request: web.Request) -> web.Response:
-        require_admin(request)
+        await require(request, "rooms.write")
         wanted = await read_json(request, NewRoom)
+        await require(request, "rooms.write", room=wanted.id, title=wanted.title)
         room, key = await self._rooms.create(wanted.title, id=wanted.id, access=wanted.access)
-        headers = {**NO_STORE, "ETag": _etag(room), "Location": f"/v1/rooms/{room.id}"}
+        headers = {**etag(room.version), "Location": f"/v1/rooms/{room.id}"}
         body = {**self._inside(room), "stream_key": key}
         return web.json_response(body, status=201, headers=headers)
 
+    @operation("List the rooms", TAG, query=PageQuery, reply=RoomsPage, errors=WRONG_TOKEN)
     async def _list(self, request: web.Request) -> web.Response:
-        query = _page_query(request)
+        caller = await caller_of(request)
+        query = read_query(request, PageQuery)
         rooms, cursor = await self._rooms.list(after=query.cursor, limit=query.limit)
-        face = self._inside if is_admin(request) else self._public
-        body = {"items": [face(room) for room in rooms], "next": cursor}
+        body = page([self._face(room, caller) for room in rooms], cursor)
         return web.json_response(body, headers=NO_STORE)
 
+    @operation(
+        "Read a room",
+        TAG,
+        reply=RoomDocument,
+        errors={**WRONG_TOKEN, 404: "room_not_found"},
+        reply_headers=("ETag",),
+    )
     async def _get(self, request: web.Request) -> web.Response:
+        caller = await caller_of(request)
         room = await self._rooms.get(request.match_info["room"])
-        face = self._inside if is_admin(request) else self._public
-        return self._reply(room, face(room))
+        return web.json_response(self._face(room, caller), headers=etag(room.version))
 
+    @operation(
+        "Change a room, any version of it or the one that If-Match names",
+        TAG,
+        auth="rooms.write",
+        body=RoomPatch,
+        reply=RoomDocument,
+        errors={404: "room_not_found", 412: "stale"},
+        reply_headers=("ETag",),
+    )
     async def _patch(self, request: web.Request) -> web.Response:
-        require_admin(request)
         id = request.match_info["room"]
+        await require(request, "rooms.write", room=id)
         changes = await read_json(request, RoomPatch)
         room = await self._rooms.patch(
             id,
@@ -193,29 +267,62 @@ class RoomsApi:
             access=changes.access,
             if_version=await self._if_version(request, id),
         )
-        return self._reply(room, self._inside(room))
+        return web.json_response(self._inside(room), headers=etag(room.version))
 
+    @operation(
+        "Make a new stream key; the old one publishes no more",
+        TAG,
+        auth="stream_key.rotate",
+        reply=StreamKeyDocument,
+        errors={404: "room_not_found"},
+    )
     async def _rotate_key(self, request: web.Request) -> web.Response:
-        require_admin(request)
         id = request.match_info["room"]
+        await require(request, "stream_key.rotate", room=id)
         key = await self._rooms.rotate_key(id)
         return web.json_response({"room": id, "stream_key": key}, headers=NO_STORE)
 
+    @operation(
+        "Look at what is published, and what could be better",
+        TAG,
+        auth=INSPECT,
+        reply=IngestDocument,
+        errors={404: "room_not_found"},
+    )
     async def _ingest(self, request: web.Request) -> web.Response:
-        require_admin(request)
-        room = await self._rooms.get(request.match_info["room"])
+        id = request.match_info["room"]
+        await require(request, INSPECT, room=id)
+        room = await self._rooms.get(id)
         body = describe(room.id, self._hub.get(room.id), self._meter)
         return web.json_response(body, headers=NO_STORE)
 
+    @operation(
+        "Get a guest's token for a public room",
+        TAG,
+        body=NewGuestToken,
+        reply=TokenDocument,
+        errors={403: "room_restricted", 404: "room_not_found", 429: "too_many"},
+    )
     async def _guest_token(self, request: web.Request) -> web.Response:
         """The old token comes in the body or as the bearer token."""
         self._guest_limiter.check(request.remote)
         old = (await read_json(request, NewGuestToken)).token or bearer(request)
         return _issued(await self._tokens.guest_token(request.match_info["room"], old))
 
+    @operation(
+        "Issue a viewer token",
+        TAG,
+        auth="viewer_tokens.issue",
+        body=NewViewerToken,
+        reply=TokenDocument,
+        status=201,
+        errors={404: "room_not_found"},
+    )
     async def _viewer_token(self, request: web.Request) -> web.Response:
-        require_admin(request)
+        act = "viewer_tokens.issue"
+        await require(request, act, room=(await caller_of(request)).room)
         wanted = await read_json(request, NewViewerToken)
+        caller = await require(request, act, room=wanted.room)
         issued = await self._tokens.viewer_token(
             wanted.room,
             wanted.sub,
@@ -225,6 +332,8 @@ class RoomsApi:
             segment=wanted.segment,
             ttl_s=wanted.ttl_s,
         )
+        target = {"room": wanted.room, "sub": issued.sub, "role": wanted.role}
+        await self._audit.record(caller.name, caller.role, act, target)
         return _issued(issued, status=201)
 
     async def _if_version(self, request: web.Request, id: str) -> int | None:
@@ -238,8 +347,8 @@ class RoomsApi:
         matches = any(not tag.is_weak and tag.value == str(room.version) for tag in tags)
         return room.version if matches else NO_VERSION
 
-    def _reply(self, room: Room, body: dict[str, object]) -> web.Response:
-        return web.json_response(body, headers={**NO_STORE, "ETag": _etag(room)})
+    def _face(self, room: Room, caller: Caller) -> dict[str, object]:
+        return self._inside(room) if caller.may(INSPECT, room.id) else self._public(room)
 
     def _public(self, room: Room) -> dict[str, object]:
         stream = self._hub.get(room.id)
@@ -257,17 +366,6 @@ class RoomsApi:
             "created_at": rfc3339(room.created_ms),
             "updated_at": rfc3339(room.updated_ms),
         }
-
-
-def _page_query(request: web.Request) -> PageQuery:
-    try:
-        return PageQuery.model_validate(dict(request.query))
-    except ValidationError:
-        raise BadQuery(f"limit: 1 to {PAGE_MAX}") from None
-
-
-def _etag(room: Room) -> str:
-    return f'"{room.version}"'
 
 
 def _issued(issued: IssuedToken, status: int = 200) -> web.Response:

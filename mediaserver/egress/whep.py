@@ -7,7 +7,8 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Protocol
 
 from mediaserver.errors import Conflict, NotFound, NotLive, ProtocolError
 from mediaserver.hub import Hub, Reader, Stream, StreamEnded
@@ -22,17 +23,34 @@ log = logging.getLogger("hawker.whep")
 RETRY_AFTER_S = 2
 MAX_MESSAGE_BYTES = 16 << 10
 REPORTS_PER_PASS = 64  # about 0.5 ms
-OnMessage = Callable[["WhepSession", int, str | bytes], None]
+
+
+class Messages(Protocol):
+    """Who speaks with viewers over their data channels; a viewer's `name` is its session."""
+
+    def opened(
+        self, name: Hashable, room: str, token: str | None, send: Callable[[int, bytes | str], bool]
+    ) -> None:
+        """A viewer is there, and its channels will soon be open."""
+
+    def received(self, name: Hashable, data: bytes | str) -> None:
+        """A message, from either channel."""
+
+    def closed(self, name: Hashable) -> None:
+        """The session has ended; may be called for one that was never opened."""
 
 
 class WhepSession:
     """One viewer's session; a `Viewer` of the broadcast once it is connected."""
 
-    def __init__(self, channel: Channel, payload_types: tuple[int, int]) -> None:
+    def __init__(
+        self, channel: Channel, payload_types: tuple[int, int], token: str | None
+    ) -> None:
         self.channel = channel
         self.session: Session | None = None
         self.viewer: Viewer | None = None
         self._payload_types = payload_types
+        self._token = token
 
     def send(self, channel: int, data: str | bytes) -> bool:
         """Send over data channel 0 or 1; False when it isn't open or its queue is full."""
@@ -47,6 +65,9 @@ class WhepSession:
         )
         self.viewer.report(broadcast.sender_reports(time.time()))
         broadcast.add(self.viewer)
+        if session.channels is not None:
+            room = self.channel.stream.name
+            self.channel.egress.messages.opened(self, room, self._token, self.send)
         log.info("stream %s: viewer %s connected", self.channel.stream.name, session.label)
 
     def on_rtp(self, data: bytes, now: float) -> None:
@@ -58,7 +79,7 @@ class WhepSession:
 
     def on_message(self, channel: int, data: str | bytes) -> None:
         if len(data) <= MAX_MESSAGE_BYTES:
-            self.channel.egress.on_message(self, channel, data)
+            self.channel.egress.messages.received(self, data)
 
     def on_moved(self, address: Address) -> None:
         if self.viewer is not None:
@@ -67,6 +88,7 @@ class WhepSession:
     def on_closed(self, reason: str) -> None:
         if self.viewer is not None:
             self.channel.broadcast.remove(self.viewer)
+        self.channel.egress.messages.closed(self)
         self.channel.leave(self)
 
 
@@ -142,9 +164,9 @@ class Channel:
 class WhepEgress:
     """WHEP resources of one process."""
 
-    def __init__(self, hub: Hub, transport: Transport, on_message: OnMessage) -> None:
+    def __init__(self, hub: Hub, transport: Transport, messages: Messages) -> None:
         self.transport = transport
-        self.on_message = on_message
+        self.messages = messages
         self._hub = hub
         self._channels: dict[str, Channel] = {}
         self._reports: deque[tuple[Broadcast, list[Viewer]]] = deque()  # a second's, at most
@@ -159,8 +181,13 @@ class WhepEgress:
         channel = self._channels.get(name)
         return len(channel.broadcast.viewers) if channel else 0
 
-    def watch(self, name: str, offer_sdp: bytes) -> tuple[str, str]:
-        """Accept an offer; (resource id, answer).
+    def rtp_base(self, name: str) -> int | None:
+        """The RTP timestamp of media time 0 in a stream's video, None while nobody watches it."""
+        channel = self._channels.get(name)
+        return channel.broadcast.video.timestamp_offset if channel else None
+
+    def watch(self, name: str, offer_sdp: bytes, token: str | None = None) -> tuple[str, str]:
+        """Accept an offer; (resource id, answer). `token` is for whoever speaks over data channels.
 
         Raises NotLive, Conflict `has_b_frames`, ProtocolError, Unavailable.
         """
@@ -176,13 +203,13 @@ class WhepEgress:
         offer = sdp.parse(offer_sdp)
         channel = self._channel(stream)
         try:
-            return self._open(channel, offer)
+            return self._open(channel, offer, token)
         finally:
             channel.close_unless_watched()
 
-    def _open(self, channel: Channel, offer: sdp.Offer) -> tuple[str, str]:
+    def _open(self, channel: Channel, offer: sdp.Offer, token: str | None) -> tuple[str, str]:
         medias, payload_types, sctp = _accept(offer, channel.broadcast)
-        whep = WhepSession(channel, payload_types)
+        whep = WhepSession(channel, payload_types, token)
         session, answer = self.transport.accept(
             whep,
             offer,

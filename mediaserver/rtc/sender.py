@@ -197,6 +197,9 @@ class Sender:
         self.late_batches = 0
         self.gso_fallbacks = 0
         self.parked = 0
+        self.passes = 0
+        self.pass_s = 0.0  # by the wall clock
+        self.pass_cpu_s = 0.0  # of this thread
 
     def submit(self, runs: list[Run], routes: Sequence[Route]) -> None:
         """Send `runs` to every route; what doesn't fit in this pass goes on in the next."""
@@ -229,6 +232,13 @@ class Sender:
 
     def _pump(self) -> None:
         self._scheduled = False
+        began_at, cpu_at = time.perf_counter(), time.thread_time()
+        self._pass()
+        self.pass_s += time.perf_counter() - began_at
+        self.pass_cpu_s += time.thread_time() - cpu_at
+        self.passes += 1
+
+    def _pass(self) -> None:
         now = self._clock()
         self._drop_late(now)
         deadline = now + SLICE_S

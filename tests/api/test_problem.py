@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from mediaserver.api.access_log import AccessLogger
-from mediaserver.api.auth import ADMIN_TOKEN, require_admin
 from mediaserver.api.problem import JSON_BYTES, install, problem, read_json
 from mediaserver.errors import NotLive, PeerError, TooMany, Unauthorized
 from overlay.errors import RoomNotFound
@@ -84,11 +83,6 @@ async def page(request: web.Request) -> web.Response:
     return web.Response(text="<p>hello", content_type="text/html", headers=policy)
 
 
-async def admin(request: web.Request) -> web.Response:
-    require_admin(request)
-    return web.json_response({})
-
-
 async def read_all(request: web.Request) -> web.Response:
     await request.read()
     return web.Response()
@@ -97,7 +91,6 @@ async def read_all(request: web.Request) -> web.Response:
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     app = web.Application(client_max_size=1000)
-    app[ADMIN_TOKEN] = "tökén of the admin"
     install(app)
     app.add_routes(
         [
@@ -108,7 +101,6 @@ async def client() -> AsyncIterator[Client]:
             web.get("/halfway", halfway),
             web.get("/redirect", redirect),
             web.get("/page", page),
-            web.get("/admin", admin),
             web.post("/read", read_all),
         ]
     )
@@ -258,33 +250,6 @@ async def test_a_page_keeps_the_policy_its_handler_gave(client: Client) -> None:
     assert response.headers["Referrer-Policy"] == "no-referrer"
     json = await client.post("/optional")
     assert "default-src 'none'" in json.headers["Content-Security-Policy"]
-
-
-@pytest.mark.parametrize(
-    "header",
-    [
-        None,
-        "",
-        "Bearer",
-        "Bearer ",
-        "Bearer wrong",
-        "Basic tökén of the admin",
-        "Bearer tökén of the admi",
-        "Bearer \udcff",
-    ],
-)
-async def test_without_the_admin_token_the_answer_is_401(
-    client: Client, header: str | None
-) -> None:
-    headers = {} if header is None else {"Authorization": header}
-    response = await client.get("/admin", headers=headers)
-    assert (response.status, (await members(response))["code"]) == (401, "unauthorized")
-    assert response.headers["WWW-Authenticate"].startswith("Bearer")
-
-
-async def test_with_the_admin_token_it_is_not(client: Client) -> None:
-    headers = {"Authorization": "Bearer tökén of the admin"}
-    assert (await client.get("/admin", headers=headers)).status == 200
 
 
 async def test_the_access_log_names_the_route_and_nothing_of_the_callers(

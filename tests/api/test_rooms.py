@@ -3,80 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import jwt
 import pytest
-from aiohttp import ClientResponse, web
-from aiohttp.test_utils import TestClient, TestServer
 
-from commerce.store import SqliteStore
-from mediaserver.api.auth import ADMIN_TOKEN
-from mediaserver.api.ingest import IngestMeter
-from mediaserver.api.limits import AddressLimiter
-from mediaserver.api.problem import install
-from mediaserver.api.rooms import RoomsApi
-from mediaserver.hub import Hub, Notice
+from mediaserver.hub import Notice
 from mediaserver.media import VIDEO_CLOCK_RATE, Track
 from mediaserver.protocol import aac, h264
-from overlay.rooms import RoomAccess, Rooms
-from overlay.tokens import Tokens
+from tests.api.staff_house import ADMIN, GUEST_BURST, SECRET, House, bearer, code, open_house
 
-ADMIN = {"Authorization": "Bearer the admin token"}
-GUEST_BURST = 20
 # x264's parameter sets for 1280x720 at 30 frames/s, with VUI timing.
 SPS = bytes.fromhex("6764001facd9405005bb0110000003001000000303c0f1831960")
 PPS = bytes.fromhex("68ebe3cb22c0")
 
 
-@dataclass
-class House:
-    client: TestClient[web.Request, web.Application]
-    rooms: Rooms
-    tokens: Tokens
-    access: RoomAccess
-    hub: Hub
-    meter: IngestMeter
-    viewers: dict[str, int] = field(default_factory=dict)
-
-    async def create(self, **body: object) -> dict[str, str]:
-        response = await self.client.post("/v1/rooms", json=body, headers=ADMIN)
-        assert response.status == 201
-        made: dict[str, str] = await response.json()
-        return made
-
-
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    store = await SqliteStore.open(tmp_path / "hawker.db")
-    rooms = Rooms(store)
-    tokens = Tokens("a secret of more than thirty-two bytes, for these tests")
-    access = RoomAccess(rooms, tokens)
-    hub = Hub()
-    meter = IngestMeter(hub)
-    viewers: dict[str, int] = {}
-    api = RoomsApi(
-        rooms,
-        access,
-        hub=hub,
-        meter=meter,
-        viewers=lambda room: viewers.get(room, 0),
-        guest_limiter=AddressLimiter(per_s=0.01, burst=GUEST_BURST),
-    )
-    app = web.Application()
-    app[ADMIN_TOKEN] = "the admin token"
-    install(app)
-    app.add_routes(api.routes())
-    async with TestClient(TestServer(app)) as client:
-        yield House(client, rooms, tokens, access, hub, meter, viewers)
-    hub.drain()
-    await store.close()
-
-
-async def code(response: ClientResponse) -> tuple[int, str]:
-    assert response.content_type == "application/problem+json"
-    return response.status, (await response.json())["code"]
+    async with open_house(tmp_path) as house:
+        yield house
 
 
 def from_rfc3339(text: str) -> float:
@@ -139,8 +85,31 @@ async def test_everybody_sees_the_public_face_and_no_more(house: House) -> None:
     face = {"id": "shop", "title": "show", "access": "restricted", "live": False, "viewers": 3}
     assert await (await house.client.get("/v1/rooms/shop")).json() == face
     assert await (await house.client.get("/v1/rooms")).json() == {"items": [face], "next": None}
-    wrong = await house.client.get("/v1/rooms/shop", headers={"Authorization": "Bearer other"})
-    assert await wrong.json() == face
+    viewer = bearer(house.tokens.issue("shop").token)
+    assert await (await house.client.get("/v1/rooms/shop", headers=viewer)).json() == face
+
+
+async def test_a_token_that_is_wrong_is_refused_even_where_none_is_wanted(house: House) -> None:
+    await house.create(id="shop", title="show")
+    for path in ("/v1/rooms", "/v1/rooms/shop"):
+        wrong = await house.client.get(path, headers=bearer("other"))
+        assert await code(wrong) == (401, "token_invalid")
+
+
+async def test_the_inside_of_a_room_is_shown_to_who_may_inspect_it(house: House) -> None:
+    await house.create(id="mine", title="show")
+    await house.create(id="other", title="show")
+    hosts = bearer(house.tokens.issue("mine", role="host").token)
+    moderators = await house.with_role("moderator")
+    for headers, expected in (
+        (hosts, [True, False]),
+        (moderators, [True, True]),
+        ({}, [False] * 2),
+    ):
+        listed = await (await house.client.get("/v1/rooms", headers=headers)).json()
+        assert ["created_at" in room for room in listed["items"]] == expected
+        one = await (await house.client.get("/v1/rooms/other", headers=headers)).json()
+        assert ("created_at" in one) == expected[1]
 
 
 async def test_rooms_are_listed_by_cursor(house: House) -> None:
@@ -158,7 +127,7 @@ async def test_rooms_are_listed_by_cursor(house: House) -> None:
     assert pages == 3
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "limit="])
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "limits=5"])
 async def test_a_bad_query_is_400(house: House, query: str) -> None:
     assert await code(await house.client.get(f"/v1/rooms?{query}")) == (400, "bad_query")
 
@@ -173,27 +142,89 @@ async def test_no_room_is_404(house: House, id: str) -> None:
     assert await code(await house.client.get(f"/v1/rooms/{id}")) == (404, "room_not_found")
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/v1/rooms"),
-        ("PATCH", "/v1/rooms/shop"),
-        ("POST", "/v1/rooms/shop/stream-key"),
-        ("GET", "/v1/rooms/shop/ingest"),
-        ("POST", "/v1/viewer-tokens"),
-    ],
-)
-async def test_without_the_admin_token_nothing_is_changed_or_told(
-    house: House, method: str, path: str
-) -> None:
-    made = await house.create(id="shop", title="show")
-    viewer = (await house.access.viewer_token("shop", role="engineer")).token
-    for token in ("wrong", made["stream_key"], viewer):
-        response = await house.client.request(
-            method, path, json={"title": "x"}, headers={"Authorization": f"Bearer {token}"}
-        )
-        assert await code(response) == (401, "unauthorized")
-    assert (await house.rooms.get("shop")).title == "show"
+TABLE = [  # what whoever may do it sends
+    ("rooms.write", "POST", "/v1/rooms", {"title": "new"}),
+    ("rooms.write", "PATCH", "/v1/rooms/shop", {"title": "new"}),
+    ("stream_key.rotate", "POST", "/v1/rooms/shop/stream-key", None),
+    ("rooms.inspect", "GET", "/v1/rooms/shop/ingest", None),
+    ("viewer_tokens.issue", "POST", "/v1/viewer-tokens", {"room": "shop"}),
+]
+MAY = {
+    "admin": {"rooms.write", "stream_key.rotate", "rooms.inspect", "viewer_tokens.issue"},
+    "operator": {"rooms.write", "stream_key.rotate", "rooms.inspect", "viewer_tokens.issue"},
+    "host": {"stream_key.rotate", "rooms.inspect"},
+    "moderator": {"rooms.inspect"},
+    "finance": set(),
+    "engineer": {"rooms.inspect"},
+    "viewer": set(),
+    "nobody": set(),
+}
+
+
+@pytest.mark.parametrize("role", MAY)
+async def test_each_role_may_do_what_the_table_says(house: House, role: str) -> None:
+    await house.create(id="shop", title="show")
+    token = house.tokens.issue("shop").token
+    headers = bearer(token) if role == "viewer" else await house.with_role(role)
+    for act, method, path, body in TABLE:
+        before = await house.acts()
+        response = await house.client.request(method, path, json=body, headers=headers)
+        new = [each for _, each, _ in (await house.acts())[len(before) :]]
+        if act in MAY[role]:
+            assert response.status in (200, 201)
+            assert new == ([] if method == "GET" else [act])
+        else:
+            refused = (401, "unauthorized") if role == "nobody" else (403, "forbidden")
+            assert (*await code(response), new) == (*refused, [])
+
+
+async def test_a_hosts_viewer_token_acts_in_its_own_room_only(house: House) -> None:
+    await house.create(id="mine", title="show")
+    other = await house.create(id="other", title="show")
+    headers = bearer(house.tokens.issue("mine", "anna", role="host").token)
+    assert (await house.client.post("/v1/rooms/mine/stream-key", headers=headers)).status == 200
+    for method, path in (("POST", "stream-key"), ("GET", "ingest")):
+        response = await house.client.request(method, f"/v1/rooms/other/{path}", headers=headers)
+        assert await code(response) == (403, "forbidden")
+    assert await house.access.publish(other["stream_key"]) == "other"
+
+
+async def test_an_operators_viewer_token_issues_tokens_of_its_own_room_only(house: House) -> None:
+    await house.create(id="mine", title="show")
+    await house.create(id="other", title="show")
+    headers = bearer(house.tokens.issue("mine", "anna", role="operator").token)
+    for room, status in (("mine", 201), ("other", 403)):
+        url = "/v1/viewer-tokens"
+        response = await house.client.post(url, json={"room": room}, headers=headers)
+        assert response.status == status
+    response = await house.client.post("/v1/rooms", json={"title": "x"}, headers=headers)
+    assert await code(response) == (403, "forbidden")
+
+
+async def test_a_guest_token_that_claims_a_role_is_a_viewers(house: House) -> None:
+    await house.create(id="shop", title="show")
+    expires_s = house.clock.ms // 1000 + 60
+    claims = {"room": "shop", "sub": "x", "exp": expires_s, "role": "host", "guest": True}
+    token = jwt.encode(claims, SECRET, "HS256")
+    response = await house.client.post("/v1/rooms/shop/stream-key", headers=bearer(token))
+    assert await code(response) == (403, "forbidden")
+
+
+async def test_what_was_done_to_a_room_is_in_the_audit_log(house: House) -> None:
+    headers = await house.with_role("operator")
+    room = {"id": "shop", "title": "show"}
+    assert (await house.client.post("/v1/rooms", json=room, headers=headers)).status == 201
+    assert (await house.client.post("/v1/rooms", json=room, headers=headers)).status == 409
+    wanted = {"room": "shop", "sub": "anna", "role": "host"}
+    await house.client.post("/v1/viewer-tokens", json=wanted, headers=headers)
+    missing = {"room": "none", "sub": "anna"}
+    await house.client.post("/v1/viewer-tokens", json=missing, headers=headers)
+    stale = {**headers, "If-Match": '"0"'}
+    await house.client.patch("/v1/rooms/shop", json={"title": "x"}, headers=stale)
+    assert await house.acts() == [
+        ("key:a operator", "rooms.write", {"room": "shop", "title": "show"}),
+        ("key:a operator", "viewer_tokens.issue", wanted),
+    ]
 
 
 async def test_a_patch_wants_the_version_it_was_made_for(house: House) -> None:
@@ -330,6 +361,7 @@ async def test_a_viewer_token_opens_its_restricted_room(house: House) -> None:
     [
         ({"room": "none"}, (404, "room_not_found")),
         ({"room": "shop", "role": "emperor"}, (422, "invalid")),
+        ({"room": "shop", "sub": "staff/admin"}, (422, "invalid")),
         ({"room": "shop", "ttl_s": 0}, (422, "invalid")),
         ({"room": "shop", "ttl_s": 10**9}, (422, "invalid")),
         ({"room": "shop", "name": "a\nb"}, (422, "invalid")),
@@ -350,8 +382,7 @@ async def test_a_guest_keeps_its_sub_by_body_or_by_header(house: House) -> None:
     first = await (await house.client.post(url)).json()
     assert house.tokens.verify(first["token"], "shop").guest
     by_body = await (await house.client.post(url, json={"token": first["token"]})).json()
-    bearer = {"Authorization": f"Bearer {first['token']}"}
-    by_header = await (await house.client.post(url, headers=bearer)).json()
+    by_header = await (await house.client.post(url, headers=bearer(first["token"]))).json()
     assert by_body["sub"] == by_header["sub"] == first["sub"]
     new = await (await house.client.post(url, json={"token": "nonsense"})).json()
     assert new["sub"] != first["sub"]

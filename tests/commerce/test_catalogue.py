@@ -154,3 +154,98 @@ async def test_products_are_listed_in_pages(shop: Shop) -> None:
 async def test_a_product_that_is_not_there_is_not_found(shop: Shop, id: str) -> None:
     with pytest.raises(NotFound):
         await shop.catalogue.get(id)
+
+
+async def test_a_price_is_set_alone_under_its_version(shop: Shop) -> None:
+    product = await shop.product(price=1990)
+    before = product.skus[0]
+    less = Money(990, "CNY")
+    after = await shop.catalogue.set_price(
+        before.sku, less, if_price_version=before.price_version, by="ann"
+    )
+    assert (after.price, after.price_version != before.price_version) == (less, True)
+    kept = await shop.catalogue.get(product.id)
+    assert kept.skus == (after,)
+    history = await shop.catalogue.price(before.sku, after.price_version)
+    assert (history["price"], history["by"]) == (less.to_json(), "ann")
+    same = await shop.catalogue.set_price(
+        before.sku, less, if_price_version=after.price_version, by="bob"
+    )
+    assert same == after
+    assert await shop.catalogue.get(product.id) == kept
+    with pytest.raises(Stale):
+        await shop.catalogue.set_price(
+            before.sku, CNY, if_price_version=before.price_version, by="ann"
+        )
+    with pytest.raises(NotFound):
+        await shop.catalogue.set_price("nothing", CNY, if_price_version="", by="ann")
+    with pytest.raises(Invalid):
+        await shop.catalogue.set_price(
+            before.sku, Money(-1, "CNY"), if_price_version=after.price_version, by="ann"
+        )
+
+
+async def test_of_many_prices_set_at_once_one_stands_and_a_new_title_stops_none(shop: Shop) -> None:
+    product = await shop.product(price=1990)
+    sku = product.skus[0]
+    prices = (
+        shop.catalogue.set_price(
+            sku.sku, Money(amount, "CNY"), if_price_version=sku.price_version, by="h"
+        )
+        for amount in range(1, 6)
+    )
+    title = shop.catalogue.patch(product.id, if_version=product.version, by="h", title="Mug")
+    *results, _ = await asyncio.gather(*prices, title, return_exceptions=True)
+    assert [type(result) for result in results].count(Stale) == 4
+
+
+async def test_a_category_is_kept_and_products_from_before_have_none(shop: Shop) -> None:
+    cup = await shop.catalogue.create("Cup", [NewSku(CNY)], by="h", category=" Cups ")
+    assert cup.category == "Cups"
+    assert cup.to_json()["category"] == "Cups"
+    cup = await shop.catalogue.patch(cup.id, if_version=cup.version, by="h", title="Mug")
+    assert cup.category == "Cups"
+    cup = await shop.catalogue.patch(cup.id, if_version=cup.version, by="h", category="Mugs")
+    assert cup.category == "Mugs"
+    with pytest.raises(Invalid):
+        await shop.catalogue.create("Cup", [NewSku(CNY)], by="h", category="x" * 61)
+    key = f"product/{cup.id}"
+    members = msgpack.unpackb((await shop.store.load([key]))[key][0] or b"")
+    del members["category"]
+    await shop.store.commit("from before", writes={key: msgpack.packb(members)})
+    assert (await shop.catalogue.get(cup.id)).category is None
+
+
+async def test_products_are_found_by_a_part_of_their_title(shop: Shop) -> None:
+    made = []
+    for title in ("Red CUP", "Jug", "teacup", "STRASSE", "茶杯", "cupboard"):
+        made.append(await shop.catalogue.create(title, [NewSku(CNY)], by="h"))
+        shop.clock.pass_s(0.001)
+
+    async def found(q: str, **more: Any) -> list[str]:
+        return [product.title for product in (await shop.catalogue.list(q=q, **more))[0]]
+
+    assert await found("cUp") == ["Red CUP", "teacup", "cupboard"]
+    assert await found("杯") == ["茶杯"]
+    assert await found("straße") == ["STRASSE"]
+    assert await found("%") == []
+    page, after = await shop.catalogue.list(q="cup", limit=2)
+    assert [product.title for product in page] == ["Red CUP", "teacup"]
+    assert after == made[2].id
+    assert await found("cup", after=after) == ["cupboard"]
+    with pytest.raises(Invalid):
+        await shop.catalogue.list(q="")
+
+
+async def test_a_search_looks_at_a_bounded_number_of_products_for_a_page(shop: Shop) -> None:
+    product = await shop.product()
+    value = (await shop.store.load([f"product/{product.id}"]))[f"product/{product.id}"][0]
+    ids = [f"prd_{number:026}" for number in range(2_100)]
+    await shop.store.commit(
+        "many",
+        writes={f"product/{id}": value for id in ids},
+        index={("products", f"product/{id}"): id for id in ids},
+    )
+    page, after = await shop.catalogue.list(q="nothing like it")
+    assert (page, after) == ([], ids[1_999])
+    assert await shop.catalogue.list(q="nothing like it", after=after) == ([], None)

@@ -28,6 +28,13 @@ class Server:
     http: aiohttp.ClientSession
     ready: dict[str, Any]
     log: list[str] = field(default_factory=list)
+    killed: bool = False
+
+    async def kill(self) -> None:
+        """End it at once, as a power cut would."""
+        self.killed = True
+        self.process.kill()
+        await self.process.wait()
 
     @property
     def url(self) -> str:
@@ -37,14 +44,26 @@ class Server:
     def udp_port(self) -> int:
         return int(self.ready["webrtc"][0].rpartition(":")[2])
 
-    async def api(self, method: str, path: str, body: Any = None) -> Any:
-        """A call with the admin token that has to succeed."""
+    async def api(self, method: str, path: str, body: Any = None, **more: str) -> Any:
+        """A call with the admin token that has to succeed; `more` are headers, `if_match="3"`."""
         headers = {"Authorization": f"Bearer {ADMIN}"}
+        headers |= {name.replace("_", "-"): value for name, value in more.items()}
         async with self.http.request(
             method, f"{self.url}{path}", json=body, headers=headers
         ) as reply:
             assert reply.status < 300, await reply.text()
-            return await reply.json()
+            return await reply.json() if reply.status != 204 else None
+
+    async def product(self, title: str, sku: str, *, stock: int, amount: int = 1990) -> Any:
+        """Make a product of one SKU."""
+        price = {"amount": amount, "currency": "CNY"}
+        skus = [{"sku": sku, "price": price, "stock": stock}]
+        return await self.api("POST", "/v1/products", {"title": title, "skus": skus})
+
+    async def viewer(self, sub: str, room: str = "show", **claims: str) -> str:
+        """A token of somebody who may watch and buy."""
+        body = {"room": room, "sub": sub, **claims}
+        return str((await self.api("POST", "/v1/viewer-tokens", body))["token"])
 
     async def room(self, id: str = "show", access: str = "public") -> str:
         """Make a room; its stream key."""
@@ -69,7 +88,7 @@ class Server:
 
 @asynccontextmanager
 async def running(data: Path, *settings: str, command: str = "serve") -> AsyncIterator[Server]:
-    """Start the server, and see it drain with exit code 0 in time at the end."""
+    """Start the server, and see it drain with exit code 0 in time at the end, unless it was killed."""
     ports = ("http.port=0", "http.https_port=-1", "rtmp.port=0", "webrtc.port=0")
     where = ("http.host=127.0.0.1", "rtmp.host=127.0.0.1", "webrtc.host=127.0.0.1")
     own = (f"data.dir={data}", f"auth.admin_token={ADMIN}")
@@ -91,12 +110,15 @@ async def running(data: Path, *settings: str, command: str = "serve") -> AsyncIt
         async with asyncio.timeout(READY_S):
             line = await process.stdout.readline()
         assert line, "".join(log)
-        async with aiohttp.ClientSession() as http:
-            yield Server(process, http, json.loads(line), log)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as http:
+            server = Server(process, http, json.loads(line), log)
+            yield server
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(EXIT_S):
-            assert await process.wait() == 0, "".join(log)
+            code = await process.wait()
+        assert code == 0 or server.killed, "".join(log)
         assert not [line for line in log if "Traceback" in line], "".join(log)
     finally:
         if process.returncode is None:

@@ -260,7 +260,7 @@ async def test_a_real_whep_session_gets_hello_an_answer_and_a_card(
     house: House, channels: DataChannels
 ) -> None:
     async with open_house() as media:
-        media.whep.on_message = lambda session, _, data: channels.received(session, data)
+        media.whep.messages = channels
         media.publish(ROOM)
         wire = Wire()
 
@@ -269,10 +269,8 @@ async def test_a_real_whep_session_gets_hello_an_answer_and_a_card(
 
         client = media.client()
         client.on_message = on_message
-        client.resource, answer = media.whep.watch(ROOM, client.offer(True).encode())
-        (channel,) = media.whep.channels
-        (session,) = channel.sessions
-        channels.opened(session, ROOM, house.token("ana"), session.send)
+        token = house.token("ana")
+        client.resource, answer = media.whep.watch(ROOM, client.offer(True).encode(), token)
         await client.connect(sdp.parse(answer), data=True)
         assert [channel for channel, _ in await wire.of("hello")] == [RELIABLE]
         assert client.channels is not None
@@ -283,4 +281,7 @@ async def test_a_real_whep_session_gets_hello_an_answer_and_a_card(
         await house.feed.publish(ROOM, "card.pinned", {"card": "crd_1"}, media_ms=40)
         copies = await wire.of("card.pinned", COPIES)
         assert {(channel, event.seq) for channel, event in copies} == {(LIVE, 1)}
-        channels.closed(session)
+        media.whep.delete(client.resource)
+        async with asyncio.timeout(5):
+            while house.sessions.count(ROOM):
+                await asyncio.sleep(0.01)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from benchmarks.webrtc_client import WebRtcClient
-from mediaserver.egress.whep import WhepEgress, WhepSession
+from mediaserver.egress.whep import WhepEgress
 from mediaserver.errors import Unauthorized
 from mediaserver.hub import Hub, Publication
 from mediaserver.ingest.whip import WhipIngest
@@ -36,6 +36,24 @@ class Keys:
 
     async def watch(self, stream: str, token: str | None) -> None:
         """Open to all."""
+
+
+class Echo:
+    """What a viewer sends comes back to it, over channel 0."""
+
+    def __init__(self) -> None:
+        self._sends: dict[Hashable, Callable[[int, bytes | str], bool]] = {}
+
+    def opened(
+        self, name: Hashable, room: str, token: str | None, send: Callable[[int, bytes | str], bool]
+    ) -> None:
+        self._sends[name] = send
+
+    def received(self, name: Hashable, data: bytes | str) -> None:
+        self._sends[name](0, data)
+
+    def closed(self, name: Hashable) -> None:
+        self._sends.pop(name, None)
 
 
 @dataclass
@@ -81,7 +99,7 @@ class House:
 
     async def start(self) -> None:
         await self.transport.start()
-        self.whep = WhepEgress(self.hub, self.transport, self._echo)
+        self.whep = WhepEgress(self.hub, self.transport, Echo())
         self.whip = WhipIngest(self.hub, self.transport, Keys())
 
     async def stop(self) -> None:
@@ -149,10 +167,6 @@ class House:
 
     def _want_keyframe(self) -> None:
         self.pictures.want = True
-
-    @staticmethod
-    def _echo(session: WhepSession, channel: int, data: str | bytes) -> None:
-        session.send(channel, data)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@
 // `veil_STATE`: see player.js for both.
 
 import { buying } from "./strings_buying.js";
+import { docs } from "./strings_docs.js";
 import { selling } from "./strings_selling.js";
 import { shop } from "./strings_shop.js";
 
@@ -354,7 +355,7 @@ const own = {
   },
 };
 
-const all = [own, buying, selling, shop];
+const all = [own, buying, selling, shop, docs];
 
 export const strings = Object.fromEntries(
   ["en", "zh"].map((language) => [language, Object.assign({}, ...all.map((words) => words[language]))]),

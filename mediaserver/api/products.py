@@ -1,0 +1,278 @@
+"""Products and prices over HTTP: what a shop sells, as everybody may read it and staff change it.
+
+A product's ETag is its version, a price's its price version. A price within a product's PATCH wants
+the right to set prices as well, so neither way around the permission table is open.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from commerce.catalogue import SKUS_MAX, Catalogue, NewSku, Product, Sku, SkuPatch
+from commerce.errors import NotFound
+from commerce.inventory import ON_HAND_LIMIT
+from commerce.money import AMOUNT_LIMIT, Money
+from commerce.shelf import Shelf
+from mediaserver.api.auth import require
+from mediaserver.api.operation import operation
+from mediaserver.api.pagination import PageQuery, page, read_query
+from mediaserver.api.preconditions import NO_STORE, NO_VERSION, etag, if_match
+from mediaserver.api.problem import read_json
+
+TAG = "products"
+
+
+class Strict(BaseModel):
+    """Unknown members are refused, and no text counts as a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Price(Strict):
+    """Money that something costs: whole minor units."""
+
+    amount: Annotated[int, Field(ge=0, le=AMOUNT_LIMIT)]
+    currency: str
+
+    def money(self) -> Money:
+        """Raises Invalid for a currency that is none."""
+        return Money(self.amount, self.currency)
+
+
+class SkuBody(Strict):
+    price: Price
+    stock: Annotated[int, Field(ge=0, le=ON_HAND_LIMIT)] = 0
+    sku: str | None = None
+    options: dict[str, str] = {}
+    per_buyer: int | None = None
+
+    def new(self) -> NewSku:
+        return NewSku(self.price.money(), self.stock, self.sku, self.options, self.per_buyer)
+
+
+class SkuChange(Strict):
+    """What is not given stays as it is."""
+
+    sku: str
+    price: Price | None = None
+    options: dict[str, str] | None = None
+    per_buyer: int | None = None
+
+    def patch(self) -> SkuPatch:
+        price = None if self.price is None else self.price.money()
+        return SkuPatch(self.sku, price, self.options, self.per_buyer)
+
+
+class NewProduct(Strict):
+    title: str
+    skus: Annotated[list[SkuBody], Field(min_length=1, max_length=SKUS_MAX)]
+    merchant: str | None = None
+    category: str | None = None
+    image: str | None = None
+
+
+class ProductPatch(Strict):
+    """What is not given stays as it is."""
+
+    title: str | None = None
+    merchant: str | None = None
+    category: str | None = None
+    image: str | None = None
+    skus: Annotated[list[SkuChange], Field(max_length=SKUS_MAX)] = []
+    new_skus: Annotated[list[SkuBody], Field(max_length=SKUS_MAX)] = []
+
+
+class NewPrice(Strict):
+    price: Price
+
+
+class ProductsQuery(PageQuery):
+    """`q`: a part of the title."""
+
+    q: str | None = None
+
+
+class MoneyDocument(Strict):
+    amount: int
+    currency: str
+
+
+class SkuDocument(Strict):
+    sku: str
+    price: MoneyDocument
+    price_version: str
+    options: dict[str, str]
+    per_buyer: int | None
+    available: int
+    held: bool
+
+
+class ProductDocument(Strict):
+    id: str
+    title: str
+    merchant: str | None
+    category: str | None
+    image: str | None
+    skus: list[SkuDocument]
+    created_at: str
+    updated_at: str
+    version: int
+
+
+class ProductsPage(Strict):
+    items: list[ProductDocument]
+    next: str | None
+
+
+class PriceDocument(Strict):
+    sku: str
+    price: MoneyDocument
+    price_version: str
+
+
+class ProductsApi:
+    """Handlers of `/v1/products` and `/v1/skus/{sku}/price`."""
+
+    def __init__(self, catalogue: Catalogue, shelf: Shelf) -> None:
+        self._catalogue = catalogue
+        self._shelf = shelf
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/v1/products", self._create),
+            web.get("/v1/products", self._list),
+            web.get("/v1/products/{product}", self._get),
+            web.patch("/v1/products/{product}", self._patch),
+            web.get("/v1/skus/{sku}/price", self._price),
+            web.put("/v1/skus/{sku}/price", self._set_price),
+        ]
+
+    @operation(
+        "Make a product",
+        TAG,
+        auth="products.write",
+        body=NewProduct,
+        reply=ProductDocument,
+        status=201,
+        errors={409: "sku_exists"},
+        reply_headers=("Location", "ETag"),
+    )
+    async def _create(self, request: web.Request) -> web.Response:
+        caller = await require(request, "products.write")
+        wanted = await read_json(request, NewProduct)
+        product = await self._catalogue.create(
+            wanted.title,
+            [sku.new() for sku in wanted.skus],
+            by=caller.name,
+            merchant=wanted.merchant,
+            category=wanted.category,
+            image=wanted.image,
+        )
+        return await self._reply(product, 201, {"Location": f"/v1/products/{product.id}"})
+
+    @operation(
+        "List products, oldest first",
+        TAG,
+        reply=ProductsPage,
+        query=ProductsQuery,
+        errors={422: "invalid"},
+    )
+    async def _list(self, request: web.Request) -> web.Response:
+        query = read_query(request, ProductsQuery)
+        products, cursor = await self._catalogue.list(
+            after=query.cursor, limit=query.limit, q=query.q
+        )
+        body = page(await self._shelf.show(products), cursor)
+        return web.json_response(body, headers=NO_STORE)
+
+    @operation(
+        "Read a product",
+        TAG,
+        reply=ProductDocument,
+        errors={404: "product_not_found"},
+        reply_headers=("ETag",),
+    )
+    async def _get(self, request: web.Request) -> web.Response:
+        return await self._reply(await self._catalogue.get(request.match_info["product"]))
+
+    @operation(
+        "Change a product",
+        TAG,
+        auth="products.write",
+        body=ProductPatch,
+        reply=ProductDocument,
+        headers=("If-Match",),
+        errors={404: "product_not_found sku_not_found", 409: "sku_exists"},
+        reply_headers=("ETag",),
+    )
+    async def _patch(self, request: web.Request) -> web.Response:
+        id = request.match_info["product"]
+        caller = await require(request, "products.write", product=id)
+        wanted = await read_json(request, ProductPatch)
+        if any(sku.price is not None for sku in wanted.skus):
+            await require(request, "prices.write", product=id)
+        product = await self._catalogue.get(id)
+        product = await self._catalogue.patch(
+            id,
+            if_version=product.version if if_match(request, product.version) else NO_VERSION,
+            by=caller.name,
+            title=wanted.title,
+            merchant=wanted.merchant,
+            category=wanted.category,
+            image=wanted.image,
+            skus=[sku.patch() for sku in wanted.skus],
+            new_skus=[sku.new() for sku in wanted.new_skus],
+        )
+        return await self._reply(product)
+
+    @operation(
+        "Read a price",
+        TAG,
+        reply=PriceDocument,
+        errors={404: "sku_not_found"},
+        reply_headers=("ETag",),
+    )
+    async def _price(self, request: web.Request) -> web.Response:
+        return _price_reply(await self._sku(request.match_info["sku"]))
+
+    @operation(
+        "Set a price",
+        TAG,
+        auth="prices.write",
+        body=NewPrice,
+        reply=PriceDocument,
+        headers=("If-Match",),
+        errors={404: "sku_not_found"},
+        reply_headers=("ETag",),
+    )
+    async def _set_price(self, request: web.Request) -> web.Response:
+        code = request.match_info["sku"]
+        caller = await require(request, "prices.write", sku=code)
+        wanted = (await read_json(request, NewPrice)).price.money()
+        sku = await self._sku(code)
+        version = sku.price_version if if_match(request, sku.price_version) else ""
+        sku = await self._catalogue.set_price(
+            code, wanted, if_price_version=version, by=caller.name
+        )
+        return _price_reply(sku)
+
+    async def _sku(self, code: str) -> Sku:
+        product = (await self._catalogue.of_skus([code])).get(code)
+        if product is None:
+            raise NotFound(f"there is no SKU {code}", code="sku_not_found")
+        return product.sku(code)
+
+    async def _reply(
+        self, product: Product, status: int = 200, headers: dict[str, str] | None = None
+    ) -> web.Response:
+        document: dict[str, Any] = (await self._shelf.show([product]))[0]
+        headers = {**etag(product.version), **(headers or {})}
+        return web.json_response(document, status=status, headers=headers)
+
+
+def _price_reply(sku: Sku) -> web.Response:
+    body = {"sku": sku.sku, "price": sku.price.to_json(), "price_version": sku.price_version}
+    return web.json_response(body, headers=etag(sku.price_version))

@@ -1,0 +1,66 @@
+"""Who may do what: the one table of roles and acts, served as it stands at `/v1/permissions`.
+
+A role that is not in the table (a viewer, nobody, the bearer of an order's link) may do none of these
+acts; what such callers may do, each handler says itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+ADMIN = "admin"
+ACTS = (
+    "rooms.write",
+    "rooms.inspect",
+    "stream_key.rotate",
+    "viewer_tokens.issue",
+    "products.write",
+    "stock.read",
+    "stock.adjust",
+    "prices.write",
+    "cards.pin",
+    "bag.write",
+    "orders.read",
+    "orders.contact",
+    "orders.ship",
+    "orders.cancel",
+    "audit.read",
+    "staff.manage",
+)
+TABLE: Mapping[str, frozenset[str]] = {
+    ADMIN: frozenset(ACTS),
+    "operator": frozenset(ACTS) - {"staff.manage"},
+    "host": frozenset(
+        {
+            "rooms.inspect",
+            "stream_key.rotate",
+            "products.write",
+            "stock.read",
+            "stock.adjust",
+            "prices.write",
+            "cards.pin",
+            "bag.write",
+        }
+    ),
+    "moderator": frozenset({"rooms.inspect"}),
+    "finance": frozenset({"stock.read", "orders.read", "audit.read"}),
+    "engineer": frozenset({"rooms.inspect", "audit.read"}),
+}
+STAFF_ROLES = tuple(role for role in TABLE if role != ADMIN)
+
+
+def may(role: str, act: str) -> bool:
+    """Whether a role may do an act, leaving aside in which room."""
+    return act in TABLE.get(role, frozenset())
+
+
+def acts_of(role: str) -> list[str]:
+    """The acts of a role, in the table's order; none for a role that is not in it."""
+    return [act for act in ACTS if may(role, act)]
+
+
+def document() -> dict[str, Any]:
+    """The table as JSON: `roles`, `acts`, and `table` {role: its acts}."""
+    table = {role: acts_of(role) for role in TABLE}
+    return {"roles": list(TABLE), "acts": list(ACTS), "table": table}
