@@ -26,9 +26,9 @@ import av.error
 import numpy as np
 from av.video.frame import VideoFrame
 
-from commerce.catalogue import IMAGE_ID
 from commerce.errors import NotFound, PictureRefused, PictureTooLarge
 from commerce.ids import new_id, utc_ms
+from commerce.products import IMAGE_ID
 from commerce.store import Store
 
 SOURCE_BYTES_MAX = 5 << 20

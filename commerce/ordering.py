@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import replace
 from typing import Any
 
-from commerce.catalogue import Catalogue, read_products
+from commerce.catalogue import Catalogue
 from commerce.changes import ATTEMPTS, Changes, decide_and_commit
 from commerce.contact import Contacts, normal_form
 from commerce.errors import (
@@ -53,6 +53,7 @@ from commerce.orders import (
     unpack,
 )
 from commerce.payments.records import open_refund, payment_key, save_payment, unpack_payment
+from commerce.products import read_products
 from commerce.store import INDEX_END, Store, Versioned
 from commerce.text import checked_text
 from commerce.transitions import STATE
@@ -63,6 +64,7 @@ SHIP = "order.ship"
 DELIVER = "order.deliver"
 SWEPT_AT_ONCE = 200
 PAGE_MAX = 200
+SCANNED_AT_ONCE = 50  # a page of five in another room must not cost hundreds of small reads
 SCANNED_MAX = 2_000  # orders looked at for one page of a list with two filters
 SUB_CHARS = 200
 ROOM_CHARS = 64
@@ -70,6 +72,8 @@ REFERRAL_CHARS = 200
 TRACKING_CHARS = 200
 ORDER_ID = re.compile(r"ord_[0-9a-z]{26}")
 CURSOR = re.compile(r"[0-9]{15}ord_[0-9a-z]{26}")
+
+MEMBERS = {"room", "lines", "price_version", "coupons", "contact", "address", "referral"}
 
 Decided = tuple[Changes, Order]
 
@@ -103,9 +107,11 @@ class Orders:
 
         The same body means the same command over every transport. Raises Invalid.
         """
-        unknown = set(body) - {"room", "lines", "price_version", "contact", "address", "referral"}
+        unknown = set(body) - MEMBERS
         if unknown:
             raise Invalid(min(unknown), "there is no such member")
+        if body.get("coupons"):
+            raise Invalid("coupons", "there are none here")
         room, version, referral = (body.get(n) for n in ("room", "price_version", "referral"))
         return PlaceOrder(
             checked_text("sub", sub, SUB_CHARS),
@@ -223,12 +229,13 @@ class Orders:
         buyer = None if buyer is None else checked_text("buyer", buyer, SUB_CHARS)
         index = _narrowest(room, buyer, state)
         limit = max(1, min(limit, PAGE_MAX))
+        at_once = max(limit, SCANNED_AT_ONCE)
         now_ms = self._now_ms()
         found: list[Order] = []
         scanned = 0
         while scanned < SCANNED_MAX:
             low = "" if after is None else f"{after}\0"
-            keys = await self._store.scan(index, low, INDEX_END, limit)
+            keys = await self._store.scan(index, low, INDEX_END, at_once)
             scanned += len(keys)
             loaded = await self._store.load(keys)
             for key in keys:
@@ -245,7 +252,7 @@ class Orders:
                     found.append(order)
                 if len(found) == limit:
                     return found, after
-            if len(keys) < limit:
+            if len(keys) < at_once:
                 return found, None
         return found, after
 

@@ -20,12 +20,12 @@ from typing import Any
 
 import msgpack
 
-from commerce.catalogue import Product, Sku, quote
 from commerce.changes import SHOP, Changes
 from commerce.errors import Invalid, LimitReached, OutOfStock, PriceChanged
 from commerce.ids import new_id
 from commerce.inventory import Stock, move, ship_out
 from commerce.money import Money
+from commerce.products import Product, Sku, product_key, quote
 from commerce.store import Versioned
 from commerce.timestamps import rfc3339
 from commerce.transitions import step
@@ -209,7 +209,7 @@ def decide_place(
     )
     for line in lines:
         product = products[line.sku]
-        changes.reads[f"product/{product.id}"] = product.version
+        changes.reads[product_key(product.id)] = product.version
         move(changes, line.sku, line.qty, source="available", target="reserved")
     return changes, order
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from commerce.catalogue import Product
 from commerce.inventory import read_stock, stock_keys
+from commerce.products import Product
 from commerce.store import Store
 
 

@@ -141,6 +141,7 @@ class Limits(Section):
     rtmp_connections: Count = 2000
     webrtc_sessions: Count = 5000
     posts_per_minute: Count = 6000
+    orders_per_minute: Count = 60_000
     reservation_s: Annotated[float, Field(ge=1, le=86_400)] = 600.0
     order_lines: Annotated[int, Field(ge=1, le=100)] = 50
     order_quantity: Annotated[int, Field(ge=1, le=10_000)] = 99

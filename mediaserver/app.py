@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import ssl
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -20,7 +21,7 @@ from aiohttp import web
 from commerce.errors import AlreadyExists, Refusal
 from commerce.store import SqliteStore
 from config import Config
-from mediaserver.api import openapi, problem
+from mediaserver.api import problem
 from mediaserver.api.access_log import AccessLogger
 from mediaserver.api.auth import CALLERS
 from mediaserver.api.health import HealthApi
@@ -28,7 +29,8 @@ from mediaserver.api.hls import HlsApi
 from mediaserver.api.ingest import IngestMeter
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.metrics import Metrics
-from mediaserver.api.openapi import OpenApi
+from mediaserver.api.openapi import document as openapi
+from mediaserver.api.openapi.handler import OpenApi
 from mediaserver.api.pages import Pages
 from mediaserver.api.rooms import RoomsApi
 from mediaserver.api.tls import own_certificate, server_context
@@ -159,35 +161,32 @@ class App:
 
     async def _start_shop(self, directory: Path) -> None:
         auth = self.config.auth
-        self._admin_token = auth.admin_token.get_secret_value()
-        if not self._admin_token:
-            made = not (directory / "admin-token").exists()
-            self._admin_token = load_or_create_secret(directory / "admin-token")
-            self.new_admin_token = self._admin_token if made else None
-        secret = auth.viewer_secret.get_secret_value()
-        try:
-            secret = secret or load_or_create_secret(directory / "viewer-secret")
-            tokens = Tokens(secret)
-        except ValueError as error:
-            raise StartError(f"auth.viewer_secret: {error}") from error
+        with _secret("auth.admin_token"):
+            admin_token = auth.admin_token.get_secret_value()
+            if not admin_token:
+                made = not (directory / "admin-token").exists()
+                admin_token = load_or_create_secret(directory / "admin-token")
+                self.new_admin_token = admin_token if made else None
+            self._admin_token = admin_token
+        with _secret("auth.viewer_secret"):
+            viewer_secret = auth.viewer_secret.get_secret_value()
+            viewer_secret = viewer_secret or load_or_create_secret(directory / "viewer-secret")
+            tokens = Tokens(viewer_secret)
         try:
             self.store = await SqliteStore.open(self.config.store.sqlite_path)
         except Refusal as refusal:
             raise StartError(f"store.url: {refusal.detail}") from refusal
         self._stack.push_async_callback(self.store.close)
-        demo_rooms = frozenset({DEMO_ROOM} if self.config.demo.enabled else ())
-        try:
+        with _secret("data.dir"):
             self.shop = Shop(
                 self.config,
                 self.store,
                 tokens,
-                self._admin_token,
-                secret,
+                admin_token,
+                viewer_secret,
                 self,
-                demo_rooms=demo_rooms,
+                demo_rooms=frozenset({DEMO_ROOM} if self.config.demo.enabled else ()),
             )
-        except (OSError, ValueError) as error:
-            raise StartError(f"data.dir: {error}") from error
         self.access = MediaAccess(self.shop.room_access)
 
     async def _start_media(self) -> None:
@@ -247,8 +246,11 @@ class App:
         self.http_port = _port(runner)
         if self._own_tls:
             await self._start_https(runner, directory)
-        await self.shop.start(str(self.ready_line()["http"]))
         self._stack.push_async_callback(self.shop.stop)
+        try:
+            await self.shop.start(str(self.ready_line()["http"]))
+        except Refusal as refusal:
+            raise StartError(f"store.url: {refusal.detail}") from refusal
         self._stack.callback(log.info, "draining")
 
     async def _start_https(self, runner: web.AppRunner, directory: Path) -> None:
@@ -268,8 +270,9 @@ class App:
         app = web.Application()
         app[CALLERS] = self.shop.callers
         problem.install(app)
-        limiter = AddressLimiter(
-            per_s=limits.posts_per_minute / 60, burst=max(10, limits.posts_per_minute // 10)
+        limiter, buys = (
+            _by_the_minute(limits.posts_per_minute),
+            _by_the_minute(limits.orders_per_minute),
         )
         guests = AddressLimiter(per_s=GUEST_TOKENS_PER_S, burst=GUEST_TOKENS_BURST)
         rooms = RoomsApi(
@@ -305,7 +308,7 @@ class App:
             self._metrics(),
         ):
             app.add_routes(part.routes())
-        app.add_routes(self.shop.routes(limiter))
+        app.add_routes(self.shop.routes(limiter, buys))
         app.add_routes(OpenApi(openapi.document(app, version=version("hawker"))).routes())
         return app
 
@@ -329,6 +332,26 @@ class App:
         metrics.counter("hawker_rtp_bytes_sent_total", "RTP bytes sent.", lambda: sender.octets)
         metrics.counter(
             "hawker_rtp_send_errors_total", "Datagrams not sent.", lambda: sender.errors
+        )
+        metrics.counter(
+            "hawker_rtp_send_passes_total",
+            "Turns of the sender on the loop.",
+            lambda: sender.passes,
+        )
+        metrics.counter(
+            "hawker_rtp_send_pass_seconds_total",
+            "Time of those turns by the wall clock.",
+            lambda: sender.pass_s,
+        )
+        metrics.counter(
+            "hawker_rtp_send_pass_cpu_seconds_total",
+            "CPU time of those turns.",
+            lambda: sender.pass_cpu_s,
+        )
+        metrics.gauge(
+            "hawker_event_sessions",
+            "Sessions that follow a room, by WebSocket and data channel.",
+            lambda: len(self.shop.sessions.opened),
         )
         metrics.counter(
             "hawker_datagrams_dropped_total",
@@ -424,6 +447,20 @@ def _peer_error(refusal: Refusal) -> PeerError:
     )
     error.status, error.title = refusal.status, refusal.title
     return error
+
+
+@contextmanager
+def _secret(key: str) -> Iterator[None]:
+    """Turn what is wrong with a file of secrets into a StartError that names the key."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise StartError(f"{key}: {error}") from error
+
+
+def _by_the_minute(requests: int) -> AddressLimiter:
+    """So many from one address, a tenth of them at once."""
+    return AddressLimiter(per_s=requests / 60, burst=max(10, requests // 10))
 
 
 async def _listening(part: RtmpServer | Transport) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,6 +43,7 @@ from mediaserver.api.quotes import QuotesApi
 from mediaserver.api.sandbox import SandboxApi
 from mediaserver.api.staff import StaffApi
 from mediaserver.api.stock import StockApi
+from mediaserver.media import VIDEO_CLOCK_RATE
 from overlay.acts import Acts
 from overlay.audit import AuditedStore, AuditLog
 from overlay.bag import Bag
@@ -66,7 +67,6 @@ SWEEP_S = 1.0  # how late a reservation or a payment may end
 TIDY_S = 60.0
 WEBHOOK_S = 5.0
 EVENT_SESSIONS = 20_000  # some 30 kB each
-VIDEO_CLOCK_RATE = 90_000
 
 
 class Air(Protocol):
@@ -164,31 +164,39 @@ class Shop:
         self._relay = ShopRelay(self.store, self.catalogue, self.bag)
         self._followed.followers += [self.feed.committed, self._relay.committed]
 
-    def routes(self, posts: AddressLimiter) -> list[web.RouteDef]:
-        """What the shop answers over HTTP; `posts` limits what anybody may ask."""
+    def routes(self, connects: AddressLimiter, buys: AddressLimiter) -> list[web.RouteDef]:
+        """What the shop answers over HTTP; the limiters are for what anybody may ask."""
         parts = (
             ProductsApi(self.catalogue, self.shelf),
             ImagesApi(self.images),
             StockApi(self.inventory),
-            QuotesApi(self.catalogue, self.orders, posts),
-            OrdersApi(self.orders, self.contacts, posts, link=self.links.path),
-            PaymentsApi(self.payments, self.orders, posts),
-            SandboxApi(self.sandbox, posts),
+            QuotesApi(self.catalogue, self.orders, buys),
+            OrdersApi(self.orders, self.contacts, buys, link=self.links.path),
+            PaymentsApi(self.payments, self.orders, buys),
+            SandboxApi(self.sandbox, buys),
             BagApi(self.bag),
             CardsApi(self.cards),
             StaffApi(self.staff, self.callers, AuditLog(self.store)),
-            EventsApi(self.sessions, posts),
+            EventsApi(self.sessions, connects),
         )
         return [route for part in parts for route in part.routes()]
 
     async def start(self, origin: str) -> None:
-        """Begin to sweep, relay and call back; `origin`: where this process answers HTTP."""
+        """Begin to relay, sweep and call back; `origin`: where this process answers HTTP.
+
+        Raises StoreUnavailable; `stop` ends what has begun.
+        """
         self._origin = origin
         self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=WEBHOOK_S))
         self._stack.push_async_callback(self._http.close)
         await self._relay.start()
         self._stack.push_async_callback(self._relay.stop)
-        for every_s, work in ((SWEEP_S, self._sweep), (TIDY_S, self._tidy)):
+        for every_s, work in (
+            (SWEEP_S, self.orders.sweep),
+            (SWEEP_S, self.payments.sweep),
+            (SWEEP_S, self.sandbox.send_due),
+            (TIDY_S, self._tidy),
+        ):
             task = asyncio.create_task(_repeat(every_s, work))
             self._stack.push_async_callback(_ended, task)
 
@@ -215,13 +223,9 @@ class Shop:
             "rtp_rate": VIDEO_CLOCK_RATE,
         }
 
-    async def _sweep(self) -> None:
-        await self.sandbox.send_due()
-        await self.payments.sweep()
-        await self.orders.sweep()
-
     async def _tidy(self) -> None:
-        await idempotency.sweep(self.store, utc_ms())
+        while await idempotency.sweep(self.store, utc_ms()) == idempotency.SWEPT_AT_ONCE:
+            pass
         await self.staff.sweep()
 
     async def _call_back(self, headers: Mapping[str, str], body: bytes) -> None:
@@ -236,7 +240,7 @@ class Shop:
             raise ConnectionError(str(error)) from error
 
 
-async def _repeat(every_s: float, work: Any) -> None:
+async def _repeat(every_s: float, work: Callable[[], Awaitable[object]]) -> None:
     while True:
         await asyncio.sleep(every_s)
         try:

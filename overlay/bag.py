@@ -10,10 +10,11 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
-from commerce.catalogue import TITLE_CHARS, Catalogue, Product, unpack
+from commerce.catalogue import TITLE_CHARS, Catalogue
 from commerce.changes import Changes, decide_and_commit
 from commerce.errors import Invalid
 from commerce.ids import utc_ms
+from commerce.products import Product, product_key, unpack
 from commerce.shelf import Shelf
 from commerce.store import INDEX_END, Store
 from commerce.text import checked_count, checked_text
@@ -137,7 +138,7 @@ class Bag:
 
     async def products(self, ids: Iterable[str]) -> dict[str, Product]:
         """{id: product} for those that are there, in the order of the ids."""
-        loaded = await self._store.load([f"product/{id}" for id in ids])
+        loaded = await self._store.load([product_key(id) for id in ids])
         found = (unpack(*item) for item in loaded.values())
         return {product.id: product for product in found if product is not None}
 

@@ -17,10 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from overlay import permissions
+from overlay.api_keys import API_KEY_PREFIX
 from overlay.audit import Actor, acting
 from overlay.errors import Refusal, Unauthorized
 from overlay.order_links import OrderLinks
-from overlay.staff import API_KEY_PREFIX, NewSession, Session, Staff
+from overlay.staff import Staff
+from overlay.staff_sessions import NewSession, Session
 from overlay.tokens import Tokens
 
 VIEWER, NOBODY, ORDER = "viewer", "nobody", "order"
@@ -90,13 +92,13 @@ class Callers:
 
     async def session(self, token: str) -> Session | None:
         """The staff session of a cookie, None where it is no longer good."""
-        return await self._staff.session(token, self._admin_token)
+        return await self._staff.sessions.find(token, self._admin_token)
 
     async def log_in_admin(self, token: str) -> NewSession:
         """A session for who has the admin token; raises Unauthorized `login_failed`."""
         if not self._is_admin(token):
             raise Unauthorized("the admin token is not right", code="login_failed")
-        return await self._staff.log_in_admin(self._admin_token)
+        return await self._staff.sessions.log_in_admin(self._admin_token)
 
     def acting(self, caller: Named, act: str, target: Mapping[str, str]) -> None:
         """From here on the commits of this task are this caller's, for the audit log."""
@@ -110,7 +112,7 @@ class Callers:
         if self._is_admin(token):
             return Caller("staff/admin", permissions.ADMIN, permissions.ADMIN)
         if token.startswith(API_KEY_PREFIX):
-            key = await self._staff.api_key(token)
+            key = await self._staff.api_keys.get(token)
             return Caller(f"key/{key.id}", f"key:{key.label}", key.role)
         if token.startswith(ORDER_KEY_PREFIX):
             order = self._order_links.order(token)

@@ -15,10 +15,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from commerce.catalogue import Catalogue, Product
+from commerce.catalogue import Catalogue
 from commerce.changes import SHOP, Changes, decide_and_commit
 from commerce.errors import Invalid, Refusal, StoreUnavailable
 from commerce.ids import new_id, utc_ms
+from commerce.products import Product, product_key
 from commerce.shelf import Shelf
 from commerce.store import Store
 from commerce.text import checked_count
@@ -86,7 +87,7 @@ class Cards:
         async def decide() -> tuple[Changes | None, Document]:
             product = await self._catalogue.get(product_id)
             changes = Changes(self._now_ms())
-            changes.reads[f"product/{product.id}"] = product.version
+            changes.reads[product_key(product.id)] = product.version
             offer = put(changes, await self._bag.offer(room), product.id)
             id = new_id("crd", changes.now_ms)
             card = Card(id, product.id, media_ms, changes.now_ms, by)

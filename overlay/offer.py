@@ -17,10 +17,10 @@ from typing import Any
 
 import msgpack
 
-from commerce.catalogue import Product
 from commerce.changes import Changes
 from commerce.errors import LimitReached, NotFound
 from commerce.ids import new_id
+from commerce.products import Product
 from commerce.shelf import Shelf
 from commerce.store import Versioned
 from overlay.events import Event, pack

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from commerce.errors import Invalid
+
 ADMIN = "admin"
 ACTS = (
     "rooms.write",
@@ -58,6 +60,13 @@ def may(role: str, act: str) -> bool:
 def acts_of(role: str) -> list[str]:
     """The acts of a role, in the table's order; none for a role that is not in it."""
     return [act for act in ACTS if may(role, act)]
+
+
+def checked_role(role: str) -> str:
+    """The role, if it is one of the staff's; raises Invalid."""
+    if role not in STAFF_ROLES:
+        raise Invalid("role", f"one of {', '.join(STAFF_ROLES)}")
+    return role
 
 
 def document() -> dict[str, Any]:

@@ -28,7 +28,7 @@ from typing import Literal
 import msgpack
 
 from commerce.ids import new_id, utc_ms
-from commerce.store import INDEX_END, Conflict, Store
+from commerce.store import Conflict, Store
 from commerce.text import checked_text
 from overlay.errors import (
     AlreadyExists,
@@ -38,6 +38,7 @@ from overlay.errors import (
     Stale,
     Unauthorized,
 )
+from overlay.index_page import index_page
 from overlay.tokens import VIEWER_TOKEN_S, IssuedToken, Tokens
 
 Access = Literal["public", "restricted"]
@@ -47,7 +48,6 @@ ROOM_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}|room_[0-9a-z]{26}")
 TITLE_CHARS = 200
 KEY_BYTES = 24
 KEY_CHARS_MAX = 128
-PAGE_MAX = 200
 INDEX = "rooms"
 ATTEMPTS = 8  # two who change one room at once; more would be a bug
 ROOM_AGE_S = 1.0
@@ -125,13 +125,10 @@ class Rooms:
         self, *, after: str | None = None, limit: int = 50
     ) -> tuple[list[Room], str | None]:
         """A page of rooms by id, and the id to give as `after` for the next page, if there is one."""
-        limit = max(1, min(limit, PAGE_MAX))
-        low = "" if after is None else f"{after}\0"
-        keys = await self._store.scan(INDEX, low, INDEX_END, limit + 1)
-        items = await self._store.load(keys[:limit])
-        rooms = [_unpack(*item) for item in items.values()]
+        values, more = await index_page(self._store, INDEX, after, limit)
+        rooms = [_unpack(*value) for value in values]
         page = [room for room in rooms if room is not None]
-        return page, page[-1].id if len(keys) > limit else None
+        return page, page[-1].id if page and more else None
 
     async def patch(
         self,

@@ -21,11 +21,12 @@ from typing import Any
 
 import msgpack
 
-from commerce.catalogue import Catalogue, Product, read_products
+from commerce.catalogue import Catalogue
 from commerce.changes import SHOP, Changes
 from commerce.errors import StoreUnavailable
 from commerce.ids import new_id, utc_ms
 from commerce.inventory import Stock, read_stock, stock_keys
+from commerce.products import Product, read_products
 from commerce.store import Conflict, Store
 from overlay.bag import Bag
 from overlay.event_log import last_seq

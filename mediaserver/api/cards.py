@@ -14,7 +14,8 @@ from mediaserver.api.operation import operation
 from mediaserver.api.pagination import page
 from mediaserver.api.preconditions import NO_STORE
 from mediaserver.api.problem import read_json
-from mediaserver.api.products import ProductDocument, Strict
+from mediaserver.api.product_documents import ProductDocument
+from mediaserver.api.strict import Strict
 
 TAG = "cards"
 

@@ -18,8 +18,8 @@ from typing import Literal, Protocol, TypeAlias
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from mediaserver.api.event_documents import EVENTS, Event, EventsQuery
 from mediaserver.api.limits import AddressLimiter
-from mediaserver.api.openapi import EVENTS, Event, EventsQuery
 from mediaserver.api.operation import WATCHER, operation
 from mediaserver.api.signalling import bearer
 from mediaserver.errors import PeerError

@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from mediaserver.api.operation import operation
+from mediaserver.api.preconditions import NO_STORE
 from mediaserver.api.problem import problem
 
 log = logging.getLogger("hawker.api")
@@ -40,7 +41,7 @@ class HealthApi:
 
     @operation("Is the process alive", "server", reply=Alive)
     async def _alive(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"}, headers={"Cache-Control": "no-store"})
+        return web.json_response({"status": "ok"}, headers=NO_STORE)
 
     @operation("Can it do its work", "server", reply=Ready, errors={503: "not_ready"})
     async def _ready(self, request: web.Request) -> web.Response:
@@ -50,9 +51,7 @@ class HealthApi:
         if failed:
             detail = f"not working: {', '.join(failed)}"
             return problem(503, "not_ready", "Not ready", detail, members={"checks": checks})
-        return web.json_response(
-            {"status": "ok", "checks": checks}, headers={"Cache-Control": "no-store"}
-        )
+        return web.json_response({"status": "ok", "checks": checks}, headers=NO_STORE)
 
     async def _outcome(self, name: str) -> str:
         try:

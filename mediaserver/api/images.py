@@ -16,8 +16,8 @@ from mediaserver.api.auth import require
 from mediaserver.api.body import TooLarge, read_body
 from mediaserver.api.operation import operation
 from mediaserver.api.preconditions import NO_STORE
-from mediaserver.api.products import Strict
 from mediaserver.api.signalling import UnsupportedMediaType
+from mediaserver.api.strict import Strict
 from mediaserver.errors import PeerError
 
 FORM = "multipart/form-data"

@@ -17,6 +17,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from mediaserver.api.operation import operation
+from mediaserver.api.preconditions import NO_STORE
 
 # By label value, or by a tuple of them; Any, because the keys of a Mapping type are invariant.
 Figures: TypeAlias = float | Mapping[Any, float]
@@ -81,7 +82,7 @@ class Metrics:
 
     @operation("Figures in the Prometheus text format", "server", reply="text/plain")
     async def _get(self, request: web.Request) -> web.Response:
-        headers = {"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"}
+        headers = {**NO_STORE, "Content-Type": CONTENT_TYPE_LATEST}
         return web.Response(body=self.render(), headers=headers)
 
     def _add(

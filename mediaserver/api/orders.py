@@ -1,39 +1,43 @@
 """Orders over HTTP: place, read, list, change the contact, cancel, ship, deliver.
 
-An order is its buyer's, who comes with a token of the same `sub` or with the order's own key, and of
-staff who may read orders, in its room. To all others there is no such order, in the same words as for
-one that never was. A buyer's keys are bound to the order's `sub` however he comes, staff's to theirs.
+A buyer's Idempotency-Keys are bound to the order's `sub` however he comes, staff's to theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict
 
 from commerce.contact import Contacts
-from commerce.errors import NotFound
 from commerce.idempotency import Answer, parse_key
 from commerce.ordering import Orders
 from commerce.orders import Order
 from mediaserver.api.auth import (
     CHALLENGE,
-    NOBODY,
     Caller,
     Forbidden,
-    caller_of,
     require,
     require_buyer,
 )
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.operation import VIEWER, operation
-from mediaserver.api.pagination import PageQuery, page, read_query
+from mediaserver.api.order_access import known_caller, owns, visible_order
+from mediaserver.api.order_documents import (
+    AnyObject,
+    ContactDocument,
+    ContactPatch,
+    NewOrder,
+    Nothing,
+    OrderDocument,
+    OrdersPage,
+    OrdersQuery,
+    Shipment,
+)
+from mediaserver.api.pagination import page, read_query
 from mediaserver.api.preconditions import NO_STORE, idempotency_key, replay
 from mediaserver.api.problem import read_json
-from mediaserver.api.products import MoneyDocument, Strict
-from mediaserver.api.quotes import LineBody
 from mediaserver.errors import Unauthorized
 
 TAG = "orders"
@@ -41,109 +45,6 @@ KEY = ("Idempotency-Key",)
 HIDDEN = {404: "order_not_found"}
 ACT_ERRORS = {403: "forbidden", 404: "order_not_found", 409: "illegal_transition"}
 REPLAYED = ("Idempotent-Replayed",)
-
-
-class AnyObject(BaseModel):
-    """A JSON object as it comes: the order desk checks it, alike for every transport."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class Contact(Strict):
-    """Whoever is to be told; what is empty is not kept."""
-
-    name: str = ""
-    phone: str = ""
-    email: str = ""
-
-
-class Address(Strict):
-    """Where the parcel goes; what is empty is not kept."""
-
-    name: str = ""
-    phone: str = ""
-    country: str = ""
-    region: str = ""
-    city: str = ""
-    street: str = ""
-    postcode: str = ""
-    note: str = ""
-
-
-class NewOrder(Strict):
-    """`room` may be left out by a viewer, whose token names it."""
-
-    room: str | None = None
-    lines: list[LineBody]
-    price_version: str | None = None
-    contact: Contact | None = None
-    address: Address | None = None
-    referral: str | None = None
-
-
-class ContactPatch(Strict):
-    """What is not given stays as it is."""
-
-    contact: Contact | None = None
-    address: Address | None = None
-
-
-class Nothing(Strict):
-    """An empty object, or no body at all."""
-
-
-class Shipment(Strict):
-    tracking: str | None = None
-
-
-class OrdersQuery(PageQuery):
-    room: str | None = None
-    buyer: str | None = None
-    state: str | None = None
-
-
-class LineDocument(Strict):
-    sku: str
-    product_id: str
-    title: str
-    options: dict[str, str]
-    qty: int
-    unit: MoneyDocument
-    total: MoneyDocument
-
-
-class OrderDocument(Strict):
-    """`link` for its buyer only; `contact` and `address` in the answer about a single order."""
-
-    id: str
-    room: str | None
-    buyer: str
-    lines: list[LineDocument]
-    total: MoneyDocument
-    price_version: str
-    state: Literal["reserved", "confirmed", "completed", "cancelled", "expired"]
-    payment: str
-    fulfilment: str
-    expires_at: str | None
-    payments: list[str]
-    referral: str | None
-    tracking: str | None
-    demo: bool
-    created_at: str
-    updated_at: str
-    link: str | None = None
-    contact: Contact | None = None
-    address: Address | None = None
-
-
-class OrdersPage(Strict):
-    items: list[OrderDocument]
-    next: str | None
-
-
-class ContactDocument(Strict):
-    contact: Contact | None
-    address: Address | None
 
 
 class OrdersApi:
@@ -347,27 +248,6 @@ class OrdersApi:
 
     def _answer(self, caller: Caller, answer: Answer[Order]) -> web.Response:
         return web.json_response(self._document(caller, answer.value), headers=replay(answer))
-
-
-def owns(caller: Caller, order: Order) -> bool:
-    """Whether the order is the caller's: by its `sub`, or by the order's key."""
-    return caller.order == order.id or caller.sub == order.sub
-
-
-async def known_caller(request: web.Request) -> Caller:
-    """The caller with any credential; raises Unauthorized `token_missing`."""
-    caller = await caller_of(request)
-    if caller.role == NOBODY:
-        raise Unauthorized("a token is missing", code="token_missing", headers=CHALLENGE)
-    return caller
-
-
-async def visible_order(orders: Orders, caller: Caller, id: str) -> Order:
-    """The order, if the caller may see it; raises NotFound, whether it is there or not."""
-    order = await orders.get(id)
-    if not owns(caller, order) and not caller.may("orders.read", order.room):
-        raise NotFound("there is no such order", code="order_not_found")
-    return order
 
 
 async def _buyer(request: web.Request) -> tuple[Caller, str]:

@@ -18,6 +18,7 @@ from aiohttp import ETag, web
 from pydantic import BaseModel, Field
 
 from mediaserver.api.operation import operation
+from mediaserver.api.preconditions import NO_STORE
 from mediaserver.errors import ProtocolError
 
 CONTENT_TYPES = {
@@ -181,7 +182,7 @@ class Pages:
                 "whip_url": f"{request.scheme}://{request.host}/whip",
                 "https_studio_url": https and f"{https}/studio/{room}",
             },
-            headers={"Cache-Control": "no-store"},
+            headers=NO_STORE,
         )
 
 

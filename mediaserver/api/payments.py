@@ -17,11 +17,12 @@ from commerce.payments.service import Payments
 from mediaserver.api.auth import Forbidden
 from mediaserver.api.body import read_body
 from mediaserver.api.limits import AddressLimiter
+from mediaserver.api.money import MoneyDocument
 from mediaserver.api.operation import VIEWER, operation
-from mediaserver.api.orders import known_caller, owns, visible_order
+from mediaserver.api.order_access import known_caller, owns, visible_order
 from mediaserver.api.preconditions import NO_STORE, idempotency_key, replay
 from mediaserver.api.problem import read_json
-from mediaserver.api.products import MoneyDocument, Strict
+from mediaserver.api.strict import Strict
 
 TAG = "payments"
 WEBHOOK_BYTES = 64 << 10

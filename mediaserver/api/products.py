@@ -6,131 +6,30 @@ the right to set prices as well, so neither way around the permission table is o
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
 
-from commerce.catalogue import SKUS_MAX, Catalogue, NewSku, Product, Sku, SkuPatch
+from commerce.catalogue import Catalogue
 from commerce.errors import NotFound
-from commerce.inventory import ON_HAND_LIMIT
-from commerce.money import AMOUNT_LIMIT, Money
+from commerce.products import Product, Sku
 from commerce.shelf import Shelf
 from mediaserver.api.auth import require
 from mediaserver.api.operation import operation
-from mediaserver.api.pagination import PageQuery, page, read_query
+from mediaserver.api.pagination import page, read_query
 from mediaserver.api.preconditions import NO_STORE, NO_VERSION, etag, if_match
 from mediaserver.api.problem import read_json
+from mediaserver.api.product_documents import (
+    NewPrice,
+    NewProduct,
+    PriceDocument,
+    ProductDocument,
+    ProductPatch,
+    ProductsPage,
+    ProductsQuery,
+)
 
 TAG = "products"
-
-
-class Strict(BaseModel):
-    """Unknown members are refused, and no text counts as a number."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Price(Strict):
-    """Money that something costs: whole minor units."""
-
-    amount: Annotated[int, Field(ge=0, le=AMOUNT_LIMIT)]
-    currency: str
-
-    def money(self) -> Money:
-        """Raises Invalid for a currency that is none."""
-        return Money(self.amount, self.currency)
-
-
-class SkuBody(Strict):
-    price: Price
-    stock: Annotated[int, Field(ge=0, le=ON_HAND_LIMIT)] = 0
-    sku: str | None = None
-    options: dict[str, str] = {}
-    per_buyer: int | None = None
-
-    def new(self) -> NewSku:
-        return NewSku(self.price.money(), self.stock, self.sku, self.options, self.per_buyer)
-
-
-class SkuChange(Strict):
-    """What is not given stays as it is."""
-
-    sku: str
-    price: Price | None = None
-    options: dict[str, str] | None = None
-    per_buyer: int | None = None
-
-    def patch(self) -> SkuPatch:
-        price = None if self.price is None else self.price.money()
-        return SkuPatch(self.sku, price, self.options, self.per_buyer)
-
-
-class NewProduct(Strict):
-    title: str
-    skus: Annotated[list[SkuBody], Field(min_length=1, max_length=SKUS_MAX)]
-    merchant: str | None = None
-    category: str | None = None
-    image: str | None = None
-
-
-class ProductPatch(Strict):
-    """What is not given stays as it is."""
-
-    title: str | None = None
-    merchant: str | None = None
-    category: str | None = None
-    image: str | None = None
-    skus: Annotated[list[SkuChange], Field(max_length=SKUS_MAX)] = []
-    new_skus: Annotated[list[SkuBody], Field(max_length=SKUS_MAX)] = []
-
-
-class NewPrice(Strict):
-    price: Price
-
-
-class ProductsQuery(PageQuery):
-    """`q`: a part of the title."""
-
-    q: str | None = None
-
-
-class MoneyDocument(Strict):
-    amount: int
-    currency: str
-
-
-class SkuDocument(Strict):
-    sku: str
-    price: MoneyDocument
-    price_version: str
-    options: dict[str, str]
-    per_buyer: int | None
-    available: int
-    held: bool
-
-
-class ProductDocument(Strict):
-    id: str
-    title: str
-    merchant: str | None
-    category: str | None
-    image: str | None
-    skus: list[SkuDocument]
-    created_at: str
-    updated_at: str
-    version: int
-
-
-class ProductsPage(Strict):
-    items: list[ProductDocument]
-    next: str | None
-
-
-class PriceDocument(Strict):
-    sku: str
-    price: MoneyDocument
-    price_version: str
 
 
 class ProductsApi:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from aiohttp import web
+from pydantic import Field
 
 from commerce.catalogue import Catalogue
 from commerce.ordering import Orders
 from mediaserver.api.limits import AddressLimiter
+from mediaserver.api.money import MoneyDocument
 from mediaserver.api.operation import operation
 from mediaserver.api.preconditions import NO_STORE
 from mediaserver.api.problem import read_json
-from mediaserver.api.products import MoneyDocument, Strict
+from mediaserver.api.strict import Strict
 
 NOBODY = "quote"  # whoever asks: a quote is the same for all
 
@@ -23,7 +25,10 @@ class LineBody(Strict):
 
 
 class NewQuote(Strict):
+    """`coupons`: there are none here, so the list is empty."""
+
     lines: list[LineBody]
+    coupons: list[str] = Field([])
 
 
 class QuotedLine(Strict):

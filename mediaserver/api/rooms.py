@@ -6,30 +6,39 @@ read a room's public face; making, changing and looking inside are acts of the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Literal, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
 
 from commerce.timestamps import rfc3339
+from mediaserver.api.audit import AuditLog
 from mediaserver.api.auth import WRONG_TOKEN, Caller, caller_of, require
 from mediaserver.api.ingest import IngestMeter, describe
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.operation import operation
 from mediaserver.api.pagination import PAGE, PageQuery, page, read_query
-from mediaserver.api.preconditions import NO_STORE, NO_VERSION, etag
+from mediaserver.api.preconditions import NO_STORE, NO_VERSION, etag, if_match
 from mediaserver.api.problem import read_json
+from mediaserver.api.room_documents import (
+    VIEWER_TTL_S,
+    IngestDocument,
+    NewGuestToken,
+    NewRoom,
+    NewRoomDocument,
+    NewViewerToken,
+    RoomAccess,
+    RoomDocument,
+    RoomPatch,
+    RoomsPage,
+    StreamKeyDocument,
+    TokenDocument,
+)
 from mediaserver.api.signalling import bearer
 from mediaserver.hub import Hub
 
 TAG = "rooms"
 INSPECT = "rooms.inspect"
-TTL_MAX_S = 30 * 24 * 3600
-VIEWER_TTL_S = 12 * 3600
-
-RoomAccess = Literal["public", "restricted"]
-Role = Literal["viewer", "host", "operator", "moderator", "finance", "engineer"]
 
 
 class Room(Protocol):
@@ -66,10 +75,6 @@ class Rooms(Protocol):
     async def rotate_key(self, id: str) -> str: ...
 
 
-class AuditLog(Protocol):
-    async def record(self, name: str, role: str, act: str, target: Mapping[str, str]) -> None: ...
-
-
 class IssuedToken(Protocol):
     @property
     def token(self) -> str: ...
@@ -92,87 +97,6 @@ class Tokens(Protocol):
         segment: str | None = None,
         ttl_s: int = VIEWER_TTL_S,
     ) -> IssuedToken: ...
-
-
-class Body(BaseModel):
-    """Unknown members are refused: a misspelt `access` must not make a public room."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class NewRoom(Body):
-    id: str | None = None
-    title: str
-    access: RoomAccess = "public"
-
-
-class RoomPatch(Body):
-    title: str | None = None
-    access: RoomAccess | None = None
-
-
-class NewViewerToken(Body):
-    room: str
-    sub: str | None = None
-    role: Role = "viewer"
-    name: str | None = None
-    tier: str | None = None
-    segment: str | None = None
-    ttl_s: Annotated[int, Field(ge=1, le=TTL_MAX_S)] = VIEWER_TTL_S
-
-
-class NewGuestToken(Body):
-    token: str | None = None
-
-
-class RoomDocument(BaseModel):
-    """The times are told to who may look inside."""
-
-    id: str
-    title: str
-    access: RoomAccess
-    live: bool
-    viewers: int
-    created_at: str | None = None
-    updated_at: str | None = None
-
-
-class NewRoomDocument(RoomDocument):
-    stream_key: str = Field(description="told this once")
-
-
-class RoomsPage(BaseModel):
-    items: list[RoomDocument]
-    next: str | None
-
-
-class StreamKeyDocument(BaseModel):
-    room: str
-    stream_key: str = Field(description="told this once")
-
-
-class NoticeDocument(BaseModel):
-    code: str
-    severity: str
-    text: dict[str, str] = Field(description="by language: `en`, `zh`")
-    fix: dict[str, str]
-
-
-class IngestDocument(BaseModel):
-    room: str
-    live: bool
-    protocol: str | None
-    codecs: dict[str, str] = Field(description="of `video` and `audio`")
-    resolution: str | None
-    frame_rate: float | None
-    bitrate_bps: int
-    notices: list[NoticeDocument]
-
-
-class TokenDocument(BaseModel):
-    token: str
-    sub: str
-    expires_at: str
 
 
 class RoomsApi:
@@ -337,15 +261,11 @@ class RoomsApi:
         return _issued(issued, status=201)
 
     async def _if_version(self, request: web.Request, id: str) -> int | None:
-        """The version that If-Match (RFC 9110 §13.1.1) asks for, None where any will do."""
-        if "If-Match" not in request.headers:
+        """The version that If-Match asks for, None where any will do."""
+        if request.headers.get("If-Match", "*") == "*":
             return None
-        tags = request.if_match or ()
-        if any(tag.value == "*" for tag in tags):
-            return None
-        room = await self._rooms.get(id)
-        matches = any(not tag.is_weak and tag.value == str(room.version) for tag in tags)
-        return room.version if matches else NO_VERSION
+        version = (await self._rooms.get(id)).version
+        return version if if_match(request, version) else NO_VERSION
 
     def _face(self, room: Room, caller: Caller) -> dict[str, object]:
         return self._inside(room) if caller.may(INSPECT, room.id) else self._public(room)

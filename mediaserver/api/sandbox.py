@@ -14,10 +14,11 @@ from commerce.errors import NotFound
 from commerce.payments.sandbox import Sandbox
 from commerce.payments.service import PAYMENT_ID
 from mediaserver.api.limits import AddressLimiter
+from mediaserver.api.money import MoneyDocument
 from mediaserver.api.operation import operation
 from mediaserver.api.preconditions import NO_STORE
 from mediaserver.api.problem import read_json
-from mediaserver.api.products import MoneyDocument, Strict
+from mediaserver.api.strict import Strict
 
 TAG = "payments"
 CARD_CHARS = 64

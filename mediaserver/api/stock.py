@@ -11,10 +11,10 @@ from typing import Annotated
 from aiohttp import web
 from pydantic import Field
 
-from commerce.catalogue import SKU_CODE
 from commerce.errors import NotFound
 from commerce.idempotency import Scope, fingerprint
 from commerce.inventory import ON_HAND_LIMIT, Inventory, Stock
+from commerce.products import SKU_CODE
 from mediaserver.api.auth import require
 from mediaserver.api.operation import operation
 from mediaserver.api.pagination import PAGE, PAGE_MAX, page, read_query
@@ -27,7 +27,7 @@ from mediaserver.api.preconditions import (
     replay,
 )
 from mediaserver.api.problem import read_json
-from mediaserver.api.products import Strict
+from mediaserver.api.strict import Strict
 
 TAG = "stock"
 SET = "stock.set"

@@ -43,9 +43,7 @@ class Messages(Protocol):
 class WhepSession:
     """One viewer's session; a `Viewer` of the broadcast once it is connected."""
 
-    def __init__(
-        self, channel: Channel, payload_types: tuple[int, int], token: str | None
-    ) -> None:
+    def __init__(self, channel: Channel, payload_types: tuple[int, int], token: str | None) -> None:
         self.channel = channel
         self.session: Session | None = None
         self.viewer: Viewer | None = None

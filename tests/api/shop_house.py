@@ -178,7 +178,7 @@ async def open_house(path: Path, *, limits: Limits | None = None) -> AsyncIterat
     store = AuditedStore(file, now_ms=clock)
     rooms, staff = Rooms(store), Staff(store)
     keys = {room: (await rooms.create(room, id=room))[1] for room in ROOMS}
-    roles = {role: bearer((await staff.create_api_key(role, role))[1]) for role in ROLES}
+    roles = {role: bearer((await staff.api_keys.create(role, role))[1]) for role in ROLES}
     tokens, links = Tokens(SECRET), OrderLinks(SECRET)
     catalogue = Catalogue(store, now_ms=clock)
     contacts = Contacts(store, b"k" * 32, now_ms=clock)

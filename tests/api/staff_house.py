@@ -92,7 +92,7 @@ class House:
         """The headers of an API key with this role, of the admin, or of nobody."""
         if role in ("admin", "nobody"):
             return ADMIN if role == "admin" else {}
-        _, key = await self.staff.create_api_key(f"a {role}", role)
+        _, key = await self.staff.api_keys.create(f"a {role}", role)
         return bearer(key)
 
     async def me(self, headers: Mapping[str, str]) -> dict[str, object]:

@@ -51,7 +51,7 @@ class Front:
     audit: AuditLog
 
     async def role(self, role: str) -> Headers:
-        _, key = await self.staff.create_api_key(f"a {role}", role)
+        _, key = await self.staff.api_keys.create(f"a {role}", role)
         return bearer(key)
 
     async def put(self, product: str, headers: Headers = ADMIN, **body: Any) -> ClientResponse:

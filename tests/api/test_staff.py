@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mediaserver.api.staff import NAMES_REMEMBERED, LoginFailures
+from mediaserver.api.login_failures import NAMES_REMEMBERED, LoginFailures
 from mediaserver.api.tls import own_certificate
 from overlay.permissions import ACTS, TABLE, acts_of
 from tests.api.staff_house import (
@@ -36,7 +36,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 @pytest.fixture
 async def alice(house: House) -> House:
     """The house, with alice as a host."""
-    await house.staff.create("alice", "host", PASSWORD)
+    await house.staff.accounts.create("alice", "host", PASSWORD)
     return house
 
 
@@ -264,7 +264,7 @@ async def test_each_role_may_do_what_the_table_says(alice: House, role: str) -> 
             headers = bearer(alice.links.key(ORDER))
         case _:
             headers = await alice.with_role(role)
-    spare, _ = await alice.staff.create_api_key("spare", "host")
+    spare, _ = await alice.staff.api_keys.create("spare", "host")
     for act, method, path, body in TABLE_OF_ACTS:
         before = await alice.acts()
         url = path.format(id=spare.id)
@@ -359,7 +359,7 @@ async def test_an_account_that_cannot_be_is_422(house: House, change: dict[str, 
     wanted = {"name": "alice", "role": "host", "password": PASSWORD, **change}
     response = await house.client.post("/v1/staff", json=wanted, headers=ADMIN)
     assert await code(response) == (422, "invalid")
-    assert (await house.staff.list(), await house.acts()) == (([], None), [])
+    assert (await house.staff.accounts.list(), await house.acts()) == (([], None), [])
 
 
 @pytest.mark.parametrize("change", [{"password": WRONG}, {"role": "finance"}, {"disabled": True}])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from commerce.catalogue import Catalogue, NewSku, Product
+from commerce.catalogue import Catalogue
 from commerce.changes import SHOP
 from commerce.contact import Contacts
 from commerce.idempotency import Answer, Scope, fingerprint
@@ -19,6 +19,7 @@ from commerce.payments.records import Payment
 from commerce.payments.sandbox import Sandbox
 from commerce.payments.service import Payments
 from commerce.payments.signature import new_secret
+from commerce.products import NewSku, Product
 from commerce.store import SqliteStore
 
 START_MS = 1_800_000_000_000

@@ -6,9 +6,9 @@ from typing import Any
 import msgpack
 import pytest
 
-from commerce.catalogue import NewSku, SkuPatch
 from commerce.errors import AlreadyExists, Invalid, MixedCurrency, NotFound, Stale
 from commerce.money import Money
+from commerce.products import NewSku, SkuPatch
 from tests.commerce.shop import Shop
 
 CNY = Money(1990, "CNY")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from commerce.catalogue import NewSku, SkuPatch
 from commerce.errors import (
     IllegalTransition,
     Invalid,
@@ -16,6 +15,7 @@ from commerce.errors import (
     PriceChanged,
 )
 from commerce.money import Money
+from commerce.products import NewSku, SkuPatch
 from tests.commerce.shop import Shop
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from commerce.catalogue import Catalogue, NewSku, Product, SkuPatch
+from commerce.catalogue import Catalogue
 from commerce.contact import Contacts
 from commerce.inventory import Inventory
 from commerce.money import Money
@@ -16,6 +16,7 @@ from commerce.ordering import Orders
 from commerce.payments.sandbox import Sandbox
 from commerce.payments.service import Payments
 from commerce.payments.signature import new_secret
+from commerce.products import NewSku, Product, SkuPatch
 from commerce.shelf import Shelf
 from commerce.store import SqliteStore
 from overlay.audit import AuditedStore

@@ -64,9 +64,9 @@ async def test_the_admin_token_is_the_admin(house: House) -> None:
 
 
 async def test_an_api_key_has_its_role_until_it_is_deleted(house: House) -> None:
-    key, text = await house.staff.create_api_key("the till", "finance")
+    key, text = await house.staff.api_keys.create("the till", "finance")
     assert await house.by_bearer(text) == Caller(f"key/{key.id}", "key:the till", "finance")
-    await house.staff.delete_api_key(key.id)
+    await house.staff.api_keys.delete(key.id)
     with pytest.raises(Unauthorized):
         await house.by_bearer(text)
 
@@ -142,8 +142,8 @@ async def test_a_viewer_token_cannot_say_it_is_of_the_staff(house: House) -> Non
 
 
 async def test_a_session_is_its_account(house: House) -> None:
-    await house.staff.create("alice", "host", PASSWORD)
-    opened = await house.staff.log_in("alice", PASSWORD)
+    await house.staff.accounts.create("alice", "host", PASSWORD)
+    opened = await house.staff.sessions.log_in("alice", PASSWORD)
     assert await house.by_cookie(opened.token) == Caller("staff/alice", "alice", "host")
 
 
@@ -167,7 +167,7 @@ async def test_an_unsafe_method_wants_the_sessions_own_csrf_token(house: House) 
 
 async def test_a_session_that_is_no_longer_good_is_nobody(house: House) -> None:
     opened = await house.callers.log_in_admin(ADMIN_TOKEN)
-    await house.staff.log_out(opened.token)
+    await house.staff.sessions.log_out(opened.token)
     for session in (opened.token, "", "x", "\udcff", "s" * 9000):
         assert await house.by_cookie(session, unsafe=True) == NOBODY
 

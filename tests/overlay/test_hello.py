@@ -9,10 +9,10 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from commerce.catalogue import NewSku
 from commerce.errors import StoreUnavailable
 from commerce.ids import new_id
 from commerce.money import Money
+from commerce.products import NewSku
 from overlay.bag import HEAD
 from overlay.events import Event, parse, unpack
 from overlay.hello import ORDERS, PART_BYTES

@@ -10,9 +10,9 @@ from typing import Any
 import msgpack
 import pytest
 
-from commerce.catalogue import Product
 from commerce.changes import SHOP, Changes
 from commerce.errors import OutcomeUnknown, StoreUnavailable
+from commerce.products import Product
 from overlay.audit import STREAM as AUDIT
 from overlay.audit import Actor, acting
 from overlay.shop_relay import PAGE, TICK_S, ShopRelay

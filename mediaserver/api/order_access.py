@@ -1,0 +1,37 @@
+"""Whose an order is, and who may see it.
+
+An order is its buyer's, who comes with a token of the same `sub` or with the order's own key, and of
+staff who may read orders, in its room. To all others there is no such order, in the same words as for
+one that never was.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from commerce.errors import NotFound
+from commerce.ordering import Orders
+from commerce.orders import Order
+from mediaserver.api.auth import CHALLENGE, NOBODY, Caller, caller_of
+from mediaserver.errors import Unauthorized
+
+
+def owns(caller: Caller, order: Order) -> bool:
+    """Whether the order is the caller's: by its `sub`, or by the order's key."""
+    return caller.order == order.id or caller.sub == order.sub
+
+
+async def known_caller(request: web.Request) -> Caller:
+    """The caller with any credential; raises Unauthorized `token_missing`."""
+    caller = await caller_of(request)
+    if caller.role == NOBODY:
+        raise Unauthorized("a token is missing", code="token_missing", headers=CHALLENGE)
+    return caller
+
+
+async def visible_order(orders: Orders, caller: Caller, id: str) -> Order:
+    """The order, if the caller may see it; raises NotFound, whether it is there or not."""
+    order = await orders.get(id)
+    if not owns(caller, order) and not caller.may("orders.read", order.room):
+        raise NotFound("there is no such order", code="order_not_found")
+    return order

@@ -1,0 +1,90 @@
+"""Rooms, their ingest and their viewers' tokens, as requests bring them and answers show them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from mediaserver.api.strict import Strict
+
+TTL_MAX_S = 30 * 24 * 3600
+VIEWER_TTL_S = 12 * 3600
+
+RoomAccess = Literal["public", "restricted"]
+Role = Literal["viewer", "host", "operator", "moderator", "finance", "engineer"]
+
+
+class NewRoom(Strict):
+    id: str | None = None
+    title: str
+    access: RoomAccess = "public"
+
+
+class RoomPatch(Strict):
+    title: str | None = None
+    access: RoomAccess | None = None
+
+
+class NewViewerToken(Strict):
+    room: str
+    sub: str | None = None
+    role: Role = "viewer"
+    name: str | None = None
+    tier: str | None = None
+    segment: str | None = None
+    ttl_s: Annotated[int, Field(ge=1, le=TTL_MAX_S)] = VIEWER_TTL_S
+
+
+class NewGuestToken(Strict):
+    token: str | None = None
+
+
+class RoomDocument(BaseModel):
+    """The times are told to who may look inside."""
+
+    id: str
+    title: str
+    access: RoomAccess
+    live: bool
+    viewers: int
+    created_at: str | None = None
+    updated_at: str | None = None
+
+
+class NewRoomDocument(RoomDocument):
+    stream_key: str = Field(description="told this once")
+
+
+class RoomsPage(BaseModel):
+    items: list[RoomDocument]
+    next: str | None
+
+
+class StreamKeyDocument(BaseModel):
+    room: str
+    stream_key: str = Field(description="told this once")
+
+
+class NoticeDocument(BaseModel):
+    code: str
+    severity: str
+    text: dict[str, str] = Field(description="by language: `en`, `zh`")
+    fix: dict[str, str]
+
+
+class IngestDocument(BaseModel):
+    room: str
+    live: bool
+    protocol: str | None
+    codecs: dict[str, str] = Field(description="of `video` and `audio`")
+    resolution: str | None
+    frame_rate: float | None
+    bitrate_bps: int
+    notices: list[NoticeDocument]
+
+
+class TokenDocument(BaseModel):
+    token: str
+    sub: str
+    expires_at: str
