@@ -19,7 +19,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from mediaserver.api import problem
-from mediaserver.api.openapi import PATH, OpenApi, document
+from mediaserver.api.openapi.document import document
+from mediaserver.api.openapi.handler import PATH, OpenApi
 from mediaserver.api.pages import Pages
 from tests.api.test_openapi import operations, whole
 from tests.e2e.server import ADMIN, running

@@ -1,21 +1,20 @@
-// What the server sees of the stream, and what could be better, for whoever has the admin token.
+// What the server sees of the stream, and what could be better, for whoever has signed in and may look.
 
 import { pick, t } from "./language.js";
-import { Problem, bearer, requestJson } from "./problem.js";
-import { recall, remember } from "./storage.js";
+import { Problem } from "./problem.js";
 
 const EVERY_MS = 3000;
-const KEPT = "hawker.admin";
 
 const $ = (id) => document.getElementById(id);
 
-export function startIngestPanel({ room }) {
-  const field = $("admin");
+export function startIngestPanel({ room, session }) {
   const url = `/v1/rooms/${encodeURIComponent(room)}/ingest`;
-  let seen = null; // the last answer, or {denied: true}
+  let seen = null; // the last answer
   let timer = null;
 
   const showWords = () => {
+    $("ingest-hint").hidden = session.may("rooms.inspect");
+    $("ingest-hint").textContent = t(session.who === null ? "sell_ingest_sign_in" : "ingest_lead");
     $("ingest").hidden = seen === null;
     if (seen === null) return;
     $("ingest-state").textContent = stateOf(seen);
@@ -24,31 +23,24 @@ export function startIngestPanel({ room }) {
   };
   const ask = async () => {
     clearTimeout(timer);
-    const token = field.value.trim();
-    if (!token) seen = null;
+    if (!session.may("rooms.inspect")) seen = null;
     else if (!document.hidden) {
       try {
-        seen = await requestJson(url, { headers: bearer(token) });
+        seen = await session.send(url);
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
-        seen = error.status === 401 || error.status === 403 ? { denied: true } : seen;
       }
     }
     showWords();
-    if (token && !seen?.denied) timer = setTimeout(ask, EVERY_MS);
+    if (session.may("rooms.inspect")) timer = setTimeout(ask, EVERY_MS);
   };
 
-  field.value = recall(sessionStorage, KEPT) ?? "";
-  field.addEventListener("change", () => {
-    remember(sessionStorage, KEPT, field.value.trim());
-    void ask();
-  });
-  void ask();
+  session.onChange(() => void ask());
+  showWords();
   return { showWords };
 }
 
-function stateOf({ denied, live, protocol, codecs, resolution, frame_rate, bitrate_bps, notices }) {
-  if (denied) return t("ingest_denied");
+function stateOf({ live, protocol, codecs, resolution, frame_rate, bitrate_bps, notices }) {
   if (!live) return t("ingest_off");
   const parts = [
     t("ingest_live", { protocol: String(protocol ?? "?").toUpperCase() }),

@@ -3,9 +3,11 @@
 import { startFields } from "./fields.js";
 import { startLanguage, t } from "./language.js";
 import { Problem, requestJson } from "./problem.js";
+import { stamp } from "./template.js";
 import { startToast } from "./toast.js";
 
 const EVERY_MS = 5000;
+const STUDIOS_SHOWN = 3; // of rooms that wait for a host
 const PAGES_MOST = 10; // of the list; a lobby of more than this many rooms wants a search
 
 const $ = (id) => document.getElementById(id);
@@ -47,6 +49,10 @@ function show() {
   update($("idle"), idle, door);
   $("empty").hidden = live.length > 0;
   $("others").hidden = idle.length === 0;
+  $("try-watch").hidden = live.length === 0;
+  $("try-none").hidden = live.length > 0;
+  if (live.length) $("try-watch").href = `/watch/${encodeURIComponent(live[0].id)}`;
+  update($("try-studios"), idle.slice(0, STUDIOS_SHOWN), studio);
   const count = live.length === 1 ? t("lobby_count_one") : t("lobby_count", { count: live.length });
   const words = live.length === 0 ? t("lobby_empty") : count;
   if ($("count").textContent !== words) $("count").textContent = words;
@@ -81,6 +87,12 @@ function stall(room) {
 function door(room) {
   const item = $("door").content.firstElementChild.cloneNode(true);
   item.querySelector("a").href = `/watch/${encodeURIComponent(room.id)}`;
+  return item;
+}
+
+function studio(room) {
+  const item = stamp("studio");
+  item.querySelector("a").href = `/studio/${encodeURIComponent(room.id)}`;
   return item;
 }
 

@@ -51,6 +51,7 @@ export class Player {
   #feed;
   #force;
   #onChange;
+  #onChannels;
   #stop = new AbortController();
   #sleep = new Sleep();
   #backoff = new Backoff({ first_ms: 1000 });
@@ -68,14 +69,16 @@ export class Player {
    * token: a ViewerToken. feed: a RoomFeed. force: "webrtc", "hls" or null.
    * onChange({state, transport, why}): state is connecting, waiting, playing, reconnecting or refused;
    * transport is "webrtc" or "hls" while playing, else ""; why is the code of the cause, or null.
+   * onChannels({reliable, live}): the data channels of a WebRTC session that begins; null: there are none now.
    */
-  constructor({ room, video, token, feed, force, onChange }) {
+  constructor({ room, video, token, feed, force, onChange, onChannels = () => {} }) {
     this.#room = room;
     this.#video = video;
     this.#token = token;
     this.#feed = feed;
     this.#force = force;
     this.#onChange = onChange;
+    this.#onChannels = onChannels;
   }
 
   get status() {
@@ -95,6 +98,7 @@ export class Player {
       const problem = await this.#session();
       this.#current?.close();
       this.#current = null;
+      this.#onChannels(null);
       if (!this.#stop.signal.aborted) await this.#follow(problem);
     }
   }
@@ -115,6 +119,7 @@ export class Player {
   async #session() {
     try {
       this.#current = this.#make(this.#force ?? this.#next, this.#video);
+      if (this.#current.name === "hls") this.#onChannels(null);
       await this.#current.start(this.#stop.signal);
       const began = performance.now();
       const reason = await this.#watch();
@@ -127,7 +132,9 @@ export class Player {
   }
 
   #make(name, video) {
-    return new TRANSPORTS[name]({ room: this.#room, token: () => this.#token.get(), video });
+    const token = () => this.#token.get();
+    const onChannels = (channels) => this.#onChannels(channels);
+    return new TRANSPORTS[name]({ room: this.#room, token, video, onChannels });
   }
 
   // Until playing ends; resolves with the reason.
@@ -172,6 +179,7 @@ export class Player {
       await whep.start(this.#stop.signal);
     } catch (error) {
       whep.close();
+      this.#onChannels(null);
       if (!(error instanceof Problem)) throw error;
       this.#upgrade_ms = Math.min(this.#upgrade_ms * 2, UPGRADE_MOST_MS);
       this.#upgradeAt = performance.now() + this.#upgrade_ms;

@@ -1,4 +1,5 @@
-// What the server says about the room (title, live, viewers), asked now and then: often while waiting, seldom while all is well.
+// What the server says about the room (title, live, viewers), asked now and then: often while waiting, seldom while all is
+// well, and told between by the room's events.
 
 import { Problem, bearer, requestJson } from "./problem.js";
 
@@ -25,15 +26,17 @@ export class RoomFeed {
   async refresh() {
     this.#schedule();
     try {
-      const room = await requestJson(this.#url, { headers: bearer(await this.#token()) });
-      const before = this.room;
-      this.room = room;
-      this.#onChange(this.room, before);
+      this.#take(await requestJson(this.#url, { headers: bearer(await this.#token()) }));
       return this.room.live ? "live" : "idle";
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       return error.code === "not_found" ? "missing" : "unknown";
     }
+  }
+
+  /** An event has said so: `news` are members of the room. */
+  tell(news) {
+    if (this.room) this.#take({ ...this.room, ...news });
   }
 
   relax(playing) {
@@ -44,6 +47,12 @@ export class RoomFeed {
   close() {
     clearTimeout(this.#timer);
     this.#timer = null;
+  }
+
+  #take(room) {
+    const before = this.room;
+    this.room = room;
+    this.#onChange(room, before);
   }
 
   #schedule() {

@@ -1,13 +1,21 @@
-// The studio: the key that opens the room, and around it the panels that use it.
+// The studio: the key that opens the room, the staff session that sells in it, and around them the panels.
 
+import { BagState } from "./bag_state.js";
 import { startCameraPanel } from "./camera_panel.js";
 import { startFields } from "./fields.js";
 import { startIngestPanel } from "./ingest_panel.js";
 import { startLanguage, t } from "./language.js";
 import { startObsPanel } from "./obs_panel.js";
+import { OrdersPanel } from "./orders_panel.js";
 import { Problem, requestJson } from "./problem.js";
+import { ProductForm } from "./product_form.js";
 import { RoomFeed } from "./room_feed.js";
+import { SellingPanel } from "./selling_panel.js";
+import { SellingSession } from "./selling_session.js";
+import { SignInPanel } from "./sign_in_panel.js";
 import { recall, remember, takeFromFragment } from "./storage.js";
+import { StudioChat } from "./studio_chat.js";
+import { StudioEvents } from "./studio_events.js";
 import { startToast } from "./toast.js";
 
 const $ = (id) => document.getElementById(id);
@@ -25,8 +33,12 @@ function showRoom({ title, live, viewers }) {
   $("title").textContent = title || room;
   document.title = `${t("studio")} · ${title || room}`;
   $("live").hidden = !live;
+  showViewers(viewers ?? 0);
+}
+
+function showViewers(count) {
   $("viewers").hidden = false;
-  $("viewer-count").textContent = String(viewers ?? 0);
+  $("viewer-count").textContent = String(count);
 }
 
 async function publishInfo() {
@@ -38,21 +50,80 @@ async function publishInfo() {
   }
 }
 
+// Signing in, products, orders and chat, and the events that keep them fresh.
+function startSelling({ session, feed, toast }) {
+  const state = new BagState();
+  const selling = new SellingPanel({ room, session, state });
+  const orders = new OrdersPanel({ room, session });
+  const chat = new StudioChat();
+  const signIn = new SignInPanel(session);
+  const form = new ProductForm({
+    session,
+    usualCurrency: () => selling.usualCurrency(),
+    onMade: async (product) => {
+      await selling.made(product);
+      toast(t("sell_made", { title: product.title }));
+    },
+  });
+  const acts = {
+    hello: ({ viewers, clock }) => {
+      showViewers(viewers);
+      orders.showBegan(clock?.epoch ?? null);
+      orders.changed();
+    },
+    chat: ({ messages }) => chat.take(messages),
+    "viewer.count": ({ n }) => showViewers(n),
+    "stock.changed": () => orders.changed(),
+    "stream.online": (_, { ts }) => {
+      orders.onAir(true, ts);
+      void feed.refresh();
+    },
+    "stream.offline": (_, { ts }) => {
+      orders.onAir(false, ts);
+      void feed.refresh();
+    },
+  };
+  new StudioEvents({
+    room,
+    onEvent: (event) => {
+      acts[event.t]?.(event.d, event);
+      selling.take(event);
+    },
+    onOpen: (open) => {
+      chat.showOpen(open);
+      selling.followEvents(open);
+      feed.relax(open);
+    },
+  }).start();
+  session.onChange(() => $("desk").toggleAttribute("data-selling", session.who !== null));
+  return {
+    showWords: () => {
+      selling.draw();
+      for (const panel of [orders, chat, signIn, form]) panel.showWords();
+    },
+  };
+}
+
 async function start() {
   takeKey();
   const panels = [];
+  const toast = startToast($("toast"));
   startLanguage(() => panels.forEach(({ showWords }) => showWords()));
-  startFields(startToast($("toast")));
+  startFields(toast);
   $("title").textContent = room;
   $("watch-url").value = `${location.origin}/watch/${encodeURIComponent(room)}`;
   $("watch-link").href = $("watch-url").value;
-  void new RoomFeed({ room, token: async () => null, onChange: showRoom }).refresh();
+  const session = new SellingSession();
+  const feed = new RoomFeed({ room, token: async () => null, onChange: showRoom });
+  void feed.refresh();
+  panels.push(startSelling({ session, feed, toast }), startIngestPanel({ room, session }));
+  void session.start();
 
   const info = await publishInfo();
   const readKey = () => key.value.trim();
   const obs = startObsPanel({ info, readKey });
   const camera = startCameraPanel({ room, info, readKey });
-  panels.push(obs, camera, startIngestPanel({ room }));
+  panels.push(obs, camera);
 
   const changed = () => {
     remember(sessionStorage, kept, readKey());

@@ -1,8 +1,9 @@
-// The watch page: puts the player, what the server says about the room, and words on the screen together.
+// The watch page: puts the player, what the server says about the room, the shop, and words on the screen together.
 
 import { startAmbient } from "./ambient.js";
 import { copy } from "./copy.js";
 import { known, startLanguage, t } from "./language.js";
+import { LiveShop } from "./live_shop.js";
 import { Player } from "./player.js";
 import { RoomFeed } from "./room_feed.js";
 import { startScreen } from "./screen.js";
@@ -12,6 +13,7 @@ import { ViewerToken } from "./viewer_token.js";
 
 const PAUSED_MS = 700; // changing sources pauses for a moment; longer than that the browser wants a tap
 const COUNT_SOON_MS = 800;
+const NOT_FOR_US = new Set(["not_found", "unauthorized", "forbidden"]); // a room without events, too
 
 const $ = (id) => document.getElementById(id);
 const video = $("video");
@@ -20,12 +22,15 @@ const force = { whep: "webrtc", hls: "hls" }[new URLSearchParams(location.search
 
 const token = new ViewerToken(room);
 const feed = new RoomFeed({ room, token: () => token.get(), onChange: showRoom });
-const player = new Player({ room, video, token, feed, force, onChange: showStatus });
+const shop = new LiveShop({ room, token, video, byFrame, onRoom: (news) => feed.tell(news) });
+const onChannels = (channels) => shop.events.use(channels);
+const player = new Player({ room, video, token, feed, force, onChange: showStatus, onChannels });
 const toast = startToast($("toast"));
 
 /**
  * For tests and the console. transport: "webrtc", "hls" or "". state: as in player.js. pc: the RTCPeerConnection, or
  * null. stats(): promises {framesDecoded, audioEnergy, width, height, …} of whep.js or hls_player.js, or null.
+ * carrier: what brings the room's events: "channels", "websocket" or "".
  */
 window.hawker = {
   get transport() {
@@ -37,8 +42,16 @@ window.hawker = {
   get pc() {
     return player.pc;
   },
+  get carrier() {
+    return shop.events.carrier;
+  },
   stats: () => player.stats(),
 };
+
+// Sound alone has no frames to wait for.
+function byFrame() {
+  return player.status.transport === "webrtc" && video.videoWidth > 0;
+}
 
 function showRoom(now, before) {
   $("title").textContent = now.title || now.id || room;
@@ -50,6 +63,10 @@ function showRoom(now, before) {
 
 function showStatus({ state, transport, why }) {
   document.body.dataset.state = state;
+  const shut = state === "refused" && NOT_FOR_US.has(why);
+  $("show").dataset.shut = String(shut);
+  if (shut) shop.events.stop();
+  else shop.events.start();
   $("transport").textContent = transport;
   $("live").hidden = state !== "playing";
   $("retry").hidden = state !== "refused";
@@ -97,7 +114,10 @@ async function share() {
 }
 
 function start() {
-  startLanguage(showWords);
+  startLanguage(() => {
+    showWords();
+    shop.refresh();
+  });
   $("title").textContent = room;
   showWords();
   startSound(video, {
@@ -105,7 +125,7 @@ function start() {
     toggle: $("sound"),
     onToggle: (muted) => $("sound-icon").setAttribute("href", `/static/icons.svg#sound-${muted ? "off" : "on"}`),
   });
-  startScreen({ stage: $("stage"), video, fullscreen: $("fullscreen"), pip: $("pip") });
+  startScreen({ stage: $("show"), video, fullscreen: $("fullscreen"), pip: $("pip") });
   startAmbient(video, $("ambient"), () => player.status.state === "playing");
 
   video.addEventListener("resize", showShape);
@@ -115,19 +135,25 @@ function start() {
   $("retry").addEventListener("click", () => player.nudge());
   $("share").addEventListener("click", () => void share());
 
-  window.addEventListener("online", () => player.nudge());
+  const nudge = () => {
+    player.nudge();
+    shop.nudge();
+  };
+  window.addEventListener("online", nudge);
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) return;
     void feed.refresh();
-    player.nudge();
+    nudge();
   });
   window.addEventListener("pagehide", () => {
     feed.close();
+    shop.events.stop();
     player.close();
   });
   window.addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
   void feed.refresh();
+  shop.start();
   void player.run();
 }
 

@@ -20,15 +20,20 @@ export class WhepPlayer {
   #room;
   #token;
   #video;
+  #onChannels;
   #session = null; // {resource, token}
   #media = new MediaStream();
   #expects = "video";
 
-  /** `token()` promises a viewer token or null. Without `video` it plays unseen until `attach`. */
-  constructor({ room, token, video = null }) {
+  /**
+   * `token()` promises a viewer token or null. Without `video` it plays unseen until `attach`.
+   * `onChannels(channels)` is told of the data channels before they can open.
+   */
+  constructor({ room, token, video = null, onChannels = () => {} }) {
     this.#room = room;
     this.#token = token;
     this.#video = video;
+    this.#onChannels = onChannels;
   }
 
   /** Resolves when the first frame is decoded. Throws Problem: the server's, or no_webrtc, no_connection, no_picture. */
@@ -39,6 +44,7 @@ export class WhepPlayer {
     const { answer, resource } = await postOffer(url, offer, token, signal);
     this.#session = { resource, token };
     this.#expects = carries(answer, "video") ? "video" : "audio";
+    this.#onChannels(this.channels);
     await this.#accept(answer);
     this.ended = connectionLost(this.pc).then((why) => {
       if (why === "closed") this.#session = null; // by the server: nothing is left there to delete
