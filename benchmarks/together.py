@@ -48,7 +48,11 @@ BUYERS = 50
 STOCK = 100_000_000
 SETTLE_S = 0.5  # between two stretches, and after the last packet
 WARM_UP_S = 1.0
-UNLIMITED = ("limits.posts_per_minute=1000000", "chat.slow_mode_s=0", "transcode.enabled=false")
+UNLIMITED = (
+    *(f"limits.{what}_per_minute=10000000" for what in ("posts", "orders")),
+    "chat.slow_mode_s=0",
+    "transcode.enabled=false",
+)
 PASSES = "hawker_rtp_send_passes_total"
 PASS_S = "hawker_rtp_send_pass_seconds_total"
 PASS_CPU_S = "hawker_rtp_send_pass_cpu_seconds_total"

@@ -92,17 +92,17 @@ class Catalogue:
         raise NotFound("there is no such product", code="product_not_found")
 
     async def list(
-        self, *, after: str | None = None, limit: int = 50, q: str | None = None
+        self, *, after: str | None = None, limit: int = 50, search: str | None = None
     ) -> tuple[list[Product], str | None]:
         """A page of products, oldest first, and the `after` of the next page, if there is one.
 
-        `q`: only those whose title has this in it, in capitals or not; such a page may be short
+        `search`: only those whose title has this in it, in capitals or not; such a page may be short
         before the end.
         """
         if after is not None and not PRODUCT_ID.fullmatch(after):
             raise Invalid("after", "not a cursor of this list")
         limit = max(1, min(limit, PAGE_MAX))
-        words = "" if q is None else checked_text("q", q, TITLE_CHARS).casefold()
+        words = "" if search is None else checked_text("search", search, TITLE_CHARS).casefold()
         at_once = PAGE_MAX if words else limit
         found: list[Product] = []
         for _ in range(SCANNED_MAX // PAGE_MAX):

@@ -90,16 +90,16 @@ class Bag:
         room: str,
         after: str | None = None,
         limit: int = PAGE,
-        q: str | None = None,
+        search: str | None = None,
         category: str | None = None,
     ) -> tuple[list[Item], str | None]:
         """Items in order, and the `after` of the next page, if there is one.
 
-        `q` is a part of the title or a whole SKU, in capitals or not; `category` is the whole name.
+        `search` is a part of the title or a whole SKU, in capitals or not; `category` is the whole name.
         Raises RoomNotFound or Invalid.
         """
         await self.check_room(room)
-        words = None if q is None else checked_text("q", q, TITLE_CHARS).casefold()
+        words = None if search is None else checked_text("search", search, TITLE_CHARS).casefold()
         limit = max(1, min(limit, PAGE_MAX))
         bag = (await self.offer(room)).bag
         start = _behind(bag, after)

@@ -31,7 +31,7 @@ class Bag(Protocol):
         room: str,
         after: str | None = None,
         limit: int = 50,
-        q: str | None = None,
+        search: str | None = None,
         category: str | None = None,
     ) -> tuple[Sequence[dict[str, Any]], str | None]: ...
 
@@ -46,9 +46,9 @@ class NewBagItem(Strict):
 
 
 class BagQuery(PageQuery):
-    """`q`: a part of a title, or a SKU; `category`: the whole name."""
+    """`search`: a part of a title, or a SKU; `category`: the whole name."""
 
-    q: str | None = None
+    search: str | None = None
     category: str | None = None
 
 
@@ -105,7 +105,7 @@ class BagApi:
     async def _page(self, request: web.Request) -> web.Response:
         query = read_query(request, BagQuery)
         items, cursor = await self._bag.page(
-            request.match_info["room"], query.cursor, query.limit, query.q, query.category
+            request.match_info["room"], query.cursor, query.limit, query.search, query.category
         )
         return web.json_response(page(list(items), cursor), headers=NO_STORE)
 

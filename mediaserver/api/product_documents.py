@@ -62,9 +62,9 @@ class NewPrice(Strict):
 
 
 class ProductsQuery(PageQuery):
-    """`q`: a part of the title."""
+    """`search`: a part of the title."""
 
-    q: str | None = None
+    search: str | None = None
 
 
 class SkuDocument(Strict):

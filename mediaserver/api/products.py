@@ -82,7 +82,7 @@ class ProductsApi:
     async def _list(self, request: web.Request) -> web.Response:
         query = read_query(request, ProductsQuery)
         products, cursor = await self._catalogue.list(
-            after=query.cursor, limit=query.limit, q=query.q
+            after=query.cursor, limit=query.limit, search=query.search
         )
         body = page(await self._shelf.show(products), cursor)
         return web.json_response(body, headers=NO_STORE)

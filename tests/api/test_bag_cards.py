@@ -123,10 +123,10 @@ async def test_a_bag_has_pages_a_search_and_categories(front: Front) -> None:
         cursor, pages = page["next"], pages + 1
     assert (titles, pages) == ([f"Cup {number}" for number in range(5)], 3)
     for query, positions in (
-        ({"q": "cUP 3"}, [3]),
+        ({"search": "cUP 3"}, [3]),
         ({"category": "kind 0"}, [0, 2, 4]),
-        ({"q": "4", "category": "kind 0"}, [4]),
-        ({"q": "", "category": ""}, [0, 1, 2, 3, 4]),
+        ({"search": "4", "category": "kind 0"}, [4]),
+        ({"search": "", "category": ""}, [0, 1, 2, 3, 4]),
     ):
         page = await body(await front.client.get(BAG, params=query))
         assert [item["position"] for item in page["items"]] == positions
@@ -142,7 +142,7 @@ async def test_a_bag_has_pages_a_search_and_categories(front: Front) -> None:
         ("cursor=x", (422, "invalid")),
         ("cursor=%ED%A0%80", (422, "invalid")),
         ("q=%00", (422, "invalid")),
-        ("q=" + "x" * 201, (422, "invalid")),
+        ("search=" + "x" * 201, (422, "invalid")),
     ],
 )
 async def test_a_bad_query_is_refused(front: Front, query: str, expected: tuple[int, str]) -> None:

@@ -90,7 +90,7 @@ async def test_products_are_listed_in_pages_and_found_by_title(house: House) -> 
     _, first = await house.ask("GET", "/v1/products?limit=2")
     _, rest = await house.ask("GET", f"/v1/products?limit=2&cursor={first['next']}")
     assert [len(first["items"]), len(rest["items"]), rest["next"]] == [2, 1, None]
-    _, found = await house.ask("GET", "/v1/products?q=Cup&cursor=")
+    _, found = await house.ask("GET", "/v1/products?search=Cup&cursor=")
     assert [product["title"] for product in found["items"]] == ["Red CUP", "cup of tea"]
 
 
@@ -104,7 +104,7 @@ async def test_products_are_listed_in_pages_and_found_by_title(house: House) -> 
         ("cursor=../x", 422),
         ("cursor=%FF", 422),
         ("q=%00", 422),
-        ("q=" + "x" * 201, 422),
+        ("search=" + "x" * 201, 422),
     ],
 )
 async def test_a_bad_query_is_refused(house: House, query: str, status: int) -> None:

@@ -223,18 +223,18 @@ async def test_products_are_found_by_a_part_of_their_title(shop: Shop) -> None:
         shop.clock.pass_s(0.001)
 
     async def found(q: str, **more: Any) -> list[str]:
-        return [product.title for product in (await shop.catalogue.list(q=q, **more))[0]]
+        return [product.title for product in (await shop.catalogue.list(search=q, **more))[0]]
 
     assert await found("cUp") == ["Red CUP", "teacup", "cupboard"]
     assert await found("杯") == ["茶杯"]
     assert await found("straße") == ["STRASSE"]
     assert await found("%") == []
-    page, after = await shop.catalogue.list(q="cup", limit=2)
+    page, after = await shop.catalogue.list(search="cup", limit=2)
     assert [product.title for product in page] == ["Red CUP", "teacup"]
     assert after == made[2].id
     assert await found("cup", after=after) == ["cupboard"]
     with pytest.raises(Invalid):
-        await shop.catalogue.list(q="")
+        await shop.catalogue.list(search="")
 
 
 async def test_a_search_looks_at_a_bounded_number_of_products_for_a_page(shop: Shop) -> None:
@@ -246,6 +246,6 @@ async def test_a_search_looks_at_a_bounded_number_of_products_for_a_page(shop: S
         writes={f"product/{id}": value for id in ids},
         index={("products", f"product/{id}"): id for id in ids},
     )
-    page, after = await shop.catalogue.list(q="nothing like it")
+    page, after = await shop.catalogue.list(search="nothing like it")
     assert (page, after) == ([], ids[1_999])
-    assert await shop.catalogue.list(q="nothing like it", after=after) == ([], None)
+    assert await shop.catalogue.list(search="nothing like it", after=after) == ([], None)

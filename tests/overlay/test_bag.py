@@ -124,7 +124,7 @@ async def test_a_search_finds_parts_of_titles_and_whole_skus_in_capitals_or_not(
         (plate[:-1], []),
         ("none", []),
     ):
-        items, cursor = await house.bag.page(ROOM, q=q)
+        items, cursor = await house.bag.page(ROOM, search=q)
         assert ([item["product"]["title"] for item in items], cursor) == (titles, None)
 
 
@@ -135,13 +135,13 @@ async def test_a_filtered_bag_has_pages_and_the_bags_own_positions(house: House)
     assert [item["position"] for item in items] == [1, 3]
     items, cursor = await house.bag.page(ROOM, cursor, 2, None, "cups")
     assert ([item["position"] for item in items], cursor) == ([5], None)
-    items, _ = await house.bag.page(ROOM, q="4", category="cups")
+    items, _ = await house.bag.page(ROOM, search="4", category="cups")
     assert items == []
 
 
 async def test_a_page_costs_three_reads_however_many_products(house: House) -> None:
     await fill(house, *"abcdefghij")
-    for query in ({}, {"q": "a"}, {"category": "cups"}, {"limit": 3}):
+    for query in ({}, {"search": "a"}, {"category": "cups"}, {"limit": 3}):
         await house.rooms.exists(ROOM)
         house.store.reads = 0
         await house.bag.page(ROOM, **query)
@@ -168,7 +168,7 @@ async def test_a_bag_of_five_hundred_is_read_to_its_end(house: House) -> None:
     gone = [new_id("prd", number) for number in range(BAG_MAX - 40)]
     bag = msgpack.packb({"v": 1, "products": [*ids[:20], *gone, *ids[20:]]})
     await house.store.commit("full", writes={f"bag/{ROOM}": bag})
-    items, cursor = await house.bag.page(ROOM, q="3", limit=200)
+    items, cursor = await house.bag.page(ROOM, search="3", limit=200)
     assert [item["position"] for item in items] == [3, 13, 483, 490, 491, *range(492, 500)]
     assert cursor is None
 

@@ -112,7 +112,7 @@ export class BagView {
     const askedAt = performance.now();
     const query = new URLSearchParams({ limit: String(PAGE) });
     const q = $("bag-search").value.trim();
-    if (q) query.set("q", q);
+    if (q) query.set("search", q);
     if (cursor) query.set("cursor", cursor);
     try {
       const { items, next } = await requestJson(`${this.#url}?${query}`, { headers: bearer(await this.#token.get()) });

@@ -39,7 +39,7 @@ export class RoomOffer {
   /** A page of all products of the shop: {items, next}. */
   catalogue({ words, cursor }) {
     const query = new URLSearchParams({ limit: String(CATALOGUE_PAGE) });
-    if (words) query.set("q", words);
+    if (words) query.set("search", words);
     if (cursor !== null) query.set("cursor", cursor);
     return this.#session.send(`/v1/products?${query}`);
   }

@@ -1,6 +1,6 @@
 // Orders as a table that spreadsheets read (RFC 4180), one row for each line of an order. Demo orders are no sales.
 
-import { minorDigits } from "./money.js";
+import { majorText } from "./amount.js";
 
 const COLUMNS = {
   order: ({ order }) => order.id,
@@ -14,8 +14,8 @@ const COLUMNS = {
   title: ({ line }) => line.title,
   options: ({ line }) => Object.values(line.options).join(" / "),
   qty: ({ line }) => line.qty,
-  unit: ({ line }) => decimal(line.unit),
-  total: ({ line }) => decimal(line.total),
+  unit: ({ line }) => majorText(line.unit),
+  total: ({ line }) => majorText(line.total),
   currency: ({ line }) => line.total.currency,
   tracking: ({ order }) => order.tracking,
 };
@@ -33,12 +33,4 @@ function cell(value) {
   const text = String(value ?? "");
   const tame = typeof value === "string" && FORMULA.test(text) ? `'${text}` : text;
   return /[",\r\n]/.test(tame) ? `"${tame.replaceAll('"', '""')}"` : tame;
-}
-
-// Digits only and a point, whatever the language: 1990 of CNY is 19.90.
-function decimal({ amount, currency }) {
-  const digits = minorDigits(currency);
-  if (digits === 0) return amount;
-  const text = String(amount).padStart(digits + 1, "0");
-  return `${text.slice(0, -digits)}.${text.slice(-digits)}`;
 }

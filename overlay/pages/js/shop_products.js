@@ -36,7 +36,7 @@ export class ProductsTab {
   async refresh() {
     const query = new URLSearchParams({ limit: PAGE });
     const q = $("products-q").value.trim();
-    if (q) query.set("q", q);
+    if (q) query.set("search", q);
     if (this.#pager.cursor) query.set("cursor", this.#pager.cursor);
     const [page, rooms] = await Promise.all([requestJson(`/v1/products?${query}`), this.#uses.rooms()]);
     this.#products = page.items;
