@@ -134,7 +134,9 @@ class Orders:
                 raise Invalid("qty", "a whole number from 1")
             lines[sku] = lines.get(sku, 0) + pieces
             if lines[sku] > self.limits.order_quantity:
-                raise Invalid("qty", f"at most {self.limits.order_quantity} of one SKU")
+                most = self.limits.order_quantity
+                detail = f"at most {most} of one SKU in an order"
+                raise LimitReached(detail, extra={"skus": [sku], "limit": most})
         return dict(sorted(lines.items()))
 
     def scope(self, command: PlaceOrder, key: str) -> Scope:

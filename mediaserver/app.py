@@ -233,7 +233,10 @@ class App:
         meter.start()
         self._stack.callback(meter.close)
         runner = web.AppRunner(
-            self._web(meter), access_log_class=AccessLogger, shutdown_timeout=HTTP_SHUTDOWN_S
+            self._web(meter),
+            access_log_class=AccessLogger,
+            shutdown_timeout=HTTP_SHUTDOWN_S,
+            auto_decompress=False,  # see api/body.py
         )
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)

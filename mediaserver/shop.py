@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -102,10 +102,10 @@ class Shop:
         self._followed = FollowedStore(kept)
         self.store = store = AuditedStore(self._followed)
         self.rooms = Rooms(store)
-        self.room_access = RoomAccess(self.rooms, tokens)
         self.links = OrderLinks(viewer_secret)
         self.staff = Staff(store)
         self.callers = Callers(tokens, self.staff, self.links, admin_token)
+        self.room_access = RoomAccess(self.rooms, tokens, self.callers.staff)
         self.catalogue, self.inventory = Catalogue(store), Inventory(store)
         self.shelf, self.images = Shelf(store), Images(store)
         self.contacts = Contacts(store, load_key(directory / "contact-key"))
@@ -130,12 +130,14 @@ class Shop:
         self.cards = Cards(
             store, self.catalogue, self.shelf, self.bag, self._media_time, self.rooms.exists
         )
-        self._feed_rooms(config.chat.slow_mode_s, tokens)
+        self._feed_rooms(config.chat.slow_mode_s)
         self._origin = ""
         self._http: aiohttp.ClientSession | None = None
+        self._telling: set[asyncio.Task[None]] = set()
+        self._telling_in_order = asyncio.Lock()
         self._stack = AsyncExitStack()
 
-    def _feed_rooms(self, slow_mode_s: float, tokens: Tokens) -> None:
+    def _feed_rooms(self, slow_mode_s: float) -> None:
         hello = Hello(
             self.rooms,
             self.cards,
@@ -155,7 +157,6 @@ class Shop:
         self.sessions = Sessions(
             self.feed,
             self.room_access,
-            tokens,
             acts=Acts(self.orders, self.payments, self.links.path).table(),
             slow_mode_s=slow_mode_s,
             max_sessions=EVENT_SESSIONS,
@@ -174,8 +175,8 @@ class Shop:
             OrdersApi(self.orders, self.contacts, buys, link=self.links.path),
             PaymentsApi(self.payments, self.orders, buys),
             SandboxApi(self.sandbox, buys),
-            BagApi(self.bag),
-            CardsApi(self.cards),
+            BagApi(self.bag, self.room_access),
+            CardsApi(self.cards, self.room_access),
             StaffApi(self.staff, self.callers, AuditLog(self.store)),
             EventsApi(self.sessions, connects),
         )
@@ -204,8 +205,17 @@ class Shop:
         await self._stack.aclose()
 
     def went(self, event: str, room: str) -> None:
-        """Tell a room that its stream is `online` or `offline`."""
-        self.feed.tell(room, f"stream.{event}", {})
+        """Tell a room that its stream is `online` or `offline`, one after the other."""
+        data = {"clock": self.feed.time(room)}
+        task = asyncio.create_task(self._tell_stream(room, f"stream.{event}", data))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell_stream(self, room: str, type: str, data: Mapping[str, Any]) -> None:
+        async with self._telling_in_order:
+            with suppress(StoreUnavailable):  # the store has told the log, and `hello` says it too
+                if await self.rooms.exists(room):
+                    await self.feed.publish(room, type, data)
 
     # -- what the parts ask -----------------------------------------------------------------------
 

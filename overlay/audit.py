@@ -7,7 +7,8 @@ an act that was refused. Entries name things by their ids and hold no secrets an
 Whoever hears of the commit (`FollowedStore`) hears of it while nobody acts, so that a task begun then
 commits in no one's name.
 
-An entry is a msgpack map: `id`, `at_ms` UTC, `by`, `role`, `act`, `target` {kind: id}.
+An entry is a msgpack map: `id`, `at_ms` UTC, `by`, `role`, `act`, `target` {kind: id}, and `wrote`, the
+records that the commit wrote (`product/prd_…`), which also names what was just made.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from overlay.event_log import last_seq
 
 STREAM = "audit"
 PAGE_MAX = 200
+RECORDS = ("room/", "product/", "order/", "payment/", "refund/", "image/", "staff/")
+WROTE_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Entry:
     role: str
     act: str
     target: Mapping[str, str]
+    wrote: Sequence[str] = ()
 
 
 acting: ContextVar[Actor | None] = ContextVar("acting", default=None)
@@ -78,7 +82,7 @@ class AuditedStore:
     ) -> dict[str, int]:
         actor = acting.get()
         if actor is not None and (writes or adds or index or events):
-            events = (*events, (STREAM, _pack(actor, self._now_ms())))
+            events = (*events, (STREAM, _pack(actor, self._now_ms(), writes or ())))
         with _nobody_acts():
             return await self._store.commit(
                 commit_id, reads=reads, writes=writes, adds=adds, index=index, events=events
@@ -132,7 +136,8 @@ def _nobody_acts() -> Iterator[None]:
         acting.reset(before)
 
 
-def _pack(actor: Actor, now_ms: int) -> bytes:
+def _pack(actor: Actor, now_ms: int, writes: Iterable[str] = ()) -> bytes:
+    wrote = sorted(key for key in writes if key.startswith(RECORDS))
     members = {
         "id": new_id("evt", now_ms),
         "at_ms": now_ms,
@@ -140,6 +145,7 @@ def _pack(actor: Actor, now_ms: int) -> bytes:
         "role": actor.role,
         "act": actor.act,
         "target": dict(actor.target),
+        "wrote": wrote[:WROTE_MAX],
     }
     return msgpack.packb(members)
 

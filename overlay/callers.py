@@ -23,7 +23,7 @@ from overlay.errors import Refusal, Unauthorized
 from overlay.order_links import OrderLinks
 from overlay.staff import Staff
 from overlay.staff_sessions import NewSession, Session
-from overlay.tokens import Tokens
+from overlay.tokens import NEVER_S, Claims, Tokens
 
 VIEWER, NOBODY, ORDER = "viewer", "nobody", "order"
 ORDER_KEY_PREFIX = "ord_"
@@ -89,6 +89,14 @@ class Callers:
         if unsafe and not _equal(csrf or "", found.csrf):
             raise Forbidden("X-CSRF-Token is missing or not this session's", code="csrf")
         return Caller(f"staff/{found.name}", found.name, found.role)
+
+    async def staff(self, token: str, room: str) -> Claims | None:
+        """The staff as one who watches a room: by admin token or API key, None for other tokens."""
+        if not (self._is_admin(token) or token.startswith(API_KEY_PREFIX)):
+            return None
+        caller = await self._of_bearer(token)
+        assert caller.sub is not None
+        return Claims(room, caller.sub, NEVER_S * 1000, role=caller.role, name=caller.name)
 
     async def session(self, token: str) -> Session | None:
         """The staff session of a cookie, None where it is no longer good."""

@@ -31,14 +31,19 @@ RETRY_S = 0.1  # channels that are not open yet, or full
 OPEN_S = 30.0  # a viewer whose channels have not opened by then has none
 
 Send: TypeAlias = Callable[[int, "bytes | str"], bool]
+HangUp: TypeAlias = Callable[[], None]
 
 
 class DataChannelViewer:
-    """Carries one session over `send(channel, data)`, which says whether the message was taken."""
+    """Carries one session over `send(channel, data)`, which says whether the message was taken.
 
-    def __init__(self, session: Session, send: Send) -> None:
+    A session that ends by itself closes its channels by `hang_up`, once its last words are sent.
+    """
+
+    def __init__(self, session: Session, send: Send, hang_up: HangUp) -> None:
         self._session = session
         self._send = send
+        self._hang_up = hang_up
         self._loop = asyncio.get_running_loop()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._flushing: asyncio.Handle | None = None
@@ -99,6 +104,7 @@ class DataChannelViewer:
             self._flush_soon()
         elif outbox.closed is not None:
             self.close(outbox.closed)
+            self._hang_up()
 
     def _retry(self) -> None:
         if not self._opened and self._loop.time() >= self._give_up_at:
@@ -129,10 +135,13 @@ class DataChannels:
         self._opening: dict[Hashable, asyncio.Task[None]] = {}
         self._early: dict[Hashable, list[bytes | str]] = {}
 
-    def opened(self, name: Hashable, room: str, token: str | None, send: Send) -> None:
+    def opened(
+        self, name: Hashable, room: str, token: str | None, send: Send, hang_up: HangUp
+    ) -> None:
         """A viewer whose channels are open, or soon will be."""
         self._early[name] = []
-        task = asyncio.get_running_loop().create_task(self._open(name, room, token, send))
+        opening = self._open(name, room, token, send, hang_up)
+        task = asyncio.get_running_loop().create_task(opening)
         self._opening[name] = task
 
     def received(self, name: Hashable, data: bytes | str) -> None:
@@ -158,13 +167,15 @@ class DataChannels:
         for name in [*self._opening, *self._viewers]:
             self.closed(name)
 
-    async def _open(self, name: Hashable, room: str, token: str | None, send: Send) -> None:
+    async def _open(
+        self, name: Hashable, room: str, token: str | None, send: Send, hang_up: HangUp
+    ) -> None:
         try:
             session = await self._session(room, token)
         except Refusal as refusal:
             log.info("room %s: data channels without events: %s", room, refusal.code)
         else:
-            viewer = self._viewers[name] = DataChannelViewer(session, send)
+            viewer = self._viewers[name] = DataChannelViewer(session, send, hang_up)
             for data in self._early[name]:
                 viewer.receive(data)
         finally:

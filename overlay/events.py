@@ -5,7 +5,8 @@ of a room carries `seq`, one of a buyer's own carries `sseq` too and null for `s
 told (chat, likes, counts, replies) carries null. What the store keeps is the same map without `v`,
 `seq` and `sseq`: the store gives the number, and a reader of its log puts it in.
 
-A viewer's message is `{rid, t, d}`, `d` left out where there is nothing to say. Text is JSON, binary is
+A viewer's message is `{rid, t, d}`, `d` left out where there is nothing to say; `rid` may also stand
+in `d`, as it does in the answers. Text is JSON, binary is
 msgpack, on every carrier. What both formats can carry is let in and nothing else, so that no reader
 behind `parse_request` meets a surprise: no bytes, extension types, NaN, lone surrogates or keys that
 are not text, and no deep nesting.
@@ -119,6 +120,10 @@ def parse_request(data: bytes | str) -> Request:
     message = _decode(data)
     if not isinstance(message, dict):
         raise BadMessage("a message is a map")
+    body = message.get("d")
+    if "rid" not in message and isinstance(body, dict) and "rid" in body:
+        message = {**message, "rid": body["rid"]}
+        body = {name: value for name, value in body.items() if name != "rid"}
     rid = _rid(message.get("rid"))
     try:
         _check(message, 0)
@@ -131,7 +136,6 @@ def parse_request(data: bytes | str) -> Request:
         raise BadMessage(f"t: text of 1 to {TYPE_CHARS_MAX} characters", rid)
     if message.get("v", VERSION) != VERSION:
         raise BadMessage("v: 1", rid)
-    body = message.get("d")
     if not isinstance(body, dict | None):
         raise BadMessage("d: a map", rid)
     return Request(rid, type, body or {})

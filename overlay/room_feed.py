@@ -102,6 +102,10 @@ class RoomFeed:
         if room in self._rooms:
             self._rooms[room].tell(Message(self.event(type, data, media_ms=media_ms)))
 
+    def time(self, room: str) -> dict[str, Any]:
+        """A room's clock as it is told: `now` UTC ms, and what the media clock gives."""
+        return {"now": self.now_ms(), **self.clock(room)}
+
     def event(self, type: str, data: Mapping[str, Any], *, media_ms: int | None = None) -> Event:
         """A new event of now."""
         now_ms = self.now_ms()
@@ -298,7 +302,9 @@ class Room(Audience):
     def _every_second(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(EVERY_S, self._every_second)
-        events = [self._feed.event("seq", {"seq": self.log.seq})]
+        events = [
+            self._feed.event("seq", {"seq": self.log.seq, "clock": self._feed.time(self.name)})
+        ]
         viewers = self._feed.viewers(self.name)
         if viewers != self._told_viewers:
             self._told_viewers = viewers
@@ -368,7 +374,7 @@ class Membership:
         missed = self._missed(seq, sseq)
         if missed is None:
             return None
-        clock = {"now": feed.now_ms(), **feed.clock(room.name)}
+        clock = feed.time(room.name)
         viewers = feed.viewers(room.name)
         data = {**parts, **data, "viewers": viewers, "clock": clock, "seq": seq}
         return [Message(feed.event("hello", data)), *missed]

@@ -21,7 +21,7 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -39,7 +39,7 @@ from overlay.errors import (
     Unauthorized,
 )
 from overlay.index_page import index_page
-from overlay.tokens import VIEWER_TOKEN_S, IssuedToken, Tokens
+from overlay.tokens import VIEWER_TOKEN_S, Claims, IssuedToken, Tokens
 
 Access = Literal["public", "restricted"]
 
@@ -211,11 +211,20 @@ class Rooms:
 
 
 class RoomAccess:
-    """Who may publish and watch: `mediaserver.access.Access`, with refusals of this package."""
+    """Who may publish and watch: `mediaserver.access.Access`, with refusals of this package.
 
-    def __init__(self, rooms: Rooms, tokens: Tokens) -> None:
+    `staff` knows who of the staff has a token that is no viewer's: the admin token, an API key.
+    """
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        tokens: Tokens,
+        staff: Callable[[str, str], Awaitable[Claims | None]] | None = None,
+    ) -> None:
         self._rooms = rooms
         self._tokens = tokens
+        self._staff = staff
 
     async def publish(self, key: str) -> str:
         """The stream that this key may publish; raises Unauthorized."""
@@ -232,8 +241,13 @@ class RoomAccess:
             return
         if token is None:
             raise Unauthorized("this room wants a viewer token", code="token_missing")
-        if self._tokens.verify(token, id).guest:
+        if (await self.claims(token, id)).guest:
             raise RoomRestricted("guests may not watch this room")
+
+    async def claims(self, token: str, room: str) -> Claims:
+        """Who has this token, in this room; raises Unauthorized or WrongRoom."""
+        staff = None if self._staff is None else await self._staff(token, room)
+        return staff or self._tokens.verify(token, room)
 
     async def guest_token(self, room: str, old: str | None = None) -> IssuedToken:
         """A guest's token for a public room; raises RoomNotFound or RoomRestricted."""

@@ -29,7 +29,7 @@ from overlay.outbox import Outbox
 from overlay.rates import Bucket, RateLimited, SlowMode
 from overlay.room_feed import Membership, RoomFeed
 from overlay.rooms import RoomAccess
-from overlay.tokens import Claims, Tokens
+from overlay.tokens import Claims
 
 log = logging.getLogger("hawker.events")
 
@@ -38,7 +38,7 @@ MESSAGES_BURST = 40
 FLOOD_S = 10.0
 FLOOD_MESSAGES = 400  # twice the rate for FLOOD_S
 MALFORMED_IN_A_ROW = 5
-ACTS_AT_ONCE = 16  # of one viewer, who has two hands
+ACTS_AT_ONCE = MESSAGES_BURST  # under way for one viewer
 RESUMES_PER_S = 0.5  # each may cost a snapshot of the room
 RESUMES_BURST = 5
 CHAT_CHARS = 200
@@ -70,7 +70,6 @@ class Sessions:
         self,
         feed: RoomFeed,
         access: RoomAccess,
-        tokens: Tokens,
         *,
         acts: Mapping[str, Act],
         slow_mode_s: float,
@@ -84,7 +83,6 @@ class Sessions:
         self.opened: set[Session] = set()
         self.acting: set[asyncio.Task[None]] = set()
         self._access = access
-        self._tokens = tokens
         self._max_sessions = max_sessions
         self._closed = False
 
@@ -102,7 +100,7 @@ class Sessions:
         Raises RoomNotFound, Unauthorized, WrongRoom, RoomRestricted, SessionsFull, StoreUnavailable.
         """
         await self._access.watch(room, token)
-        claims = None if token is None else self._tokens.verify(token, room)
+        claims = None if token is None else await self._access.claims(token, room)
         if self._closed or len(self.opened) >= self._max_sessions:
             raise SessionsFull
         session = Session(self, claims, Outbox(format))

@@ -1,6 +1,6 @@
 """Viewer tokens: JWT (RFC 7519) signed with HS256 (RFC 7518 §3.2).
 
-Claims: `room`, `sub`, `exp`; optional `role` (`viewer` unless granted more), `name`, `tier`,
+Claims: `room`, `sub`; optional `exp`, `role` (`viewer` unless granted more), `name`, `tier`,
 `segment`; `guest` marks a token that anybody could have had, which opens public rooms only. A shop's
 own back end may sign tokens with the same secret; a token with `aud` is meant for somebody else.
 
@@ -35,9 +35,10 @@ GUEST_TOKEN_S = 24 * 3600
 GUEST_RENEWAL_S = 30 * 24 * 3600
 VIEWER_TOKEN_S = 12 * 3600
 STAFF_SUBS = ("staff/", "key/")  # so begin the identities of the staff, which no token gives
+NEVER_S = 2**42  # for a token without `exp`: milliseconds of it are still exact in JSON
 ROLES = ("viewer", "host", "operator", "moderator", "finance", "engineer")
 OPTIONS: Options = {
-    "require": ["exp", "sub", "room"],
+    "require": ["sub", "room"],
     "verify_exp": False,  # here, by the clock given
     "verify_iat": False,  # says nothing about validity, and clocks of back ends differ
 }
@@ -159,7 +160,7 @@ def new_sub(kind: str) -> str:
 
 def _claims(claims: dict[str, Any]) -> Claims:
     room, sub, role = claims["room"], claims["sub"], claims.get("role", "viewer")
-    expires_s, guest = claims["exp"], claims.get("guest", False)
+    expires_s, guest = claims.get("exp", NEVER_S), claims.get("guest", False)
     name, tier, segment = (claims.get(claim) for claim in ("name", "tier", "segment"))
     if isinstance(expires_s, bool) or not isinstance(expires_s, int | float):
         raise ValueError("exp")

@@ -151,10 +151,13 @@ class Sandbox:
         return None if record is None else self._state(record)
 
     async def refund(self, refund: str, payment: str, amount: Money) -> bool:
-        """Give it back at once; raises ProviderFailed for what was never paid."""
-        record = await self._kept(payment)
-        if record is None or self._state(record) != "succeeded":
-            raise ProviderFailed("no such payment was made")
+        """Give it back at once; raises ProviderFailed for what it never heard of.
+
+        A webhook that was signed with our secret by hand counts as its word, so what it called paid can
+        be given back, whatever card was chosen here.
+        """
+        if await self._kept(payment) is None:
+            raise ProviderFailed("there is no such payment")
         value = msgpack.packb({"payment": payment, "amount": amount.to_json()})
         await self._store.commit(
             new_id("cmt", self._now_ms()), writes={f"sandbox/refund/{refund}": value}

@@ -30,6 +30,8 @@ class Entry(Protocol):
     def act(self) -> str: ...
     @property
     def target(self) -> Mapping[str, str]: ...
+    @property
+    def wrote(self) -> Sequence[str]: ...
 
 
 class AuditLog(Protocol):
@@ -46,6 +48,7 @@ class EntryDocument(BaseModel):
     role: str
     act: str
     target: dict[str, str]
+    wrote: list[str]
 
 
 class AuditPage(BaseModel):
@@ -95,4 +98,5 @@ def _entry(entry: Entry) -> dict[str, object]:
         "role": entry.role,
         "act": entry.act,
         "target": dict(entry.target),
+        "wrote": list(entry.wrote),
     }

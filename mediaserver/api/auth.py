@@ -12,6 +12,7 @@ from typing import Protocol
 from aiohttp import web
 
 from commerce.errors import Refusal
+from mediaserver.access import Access
 from mediaserver.api.signalling import bearer
 from mediaserver.errors import PeerError, Unauthorized
 
@@ -95,6 +96,15 @@ async def require_buyer(request: web.Request) -> Caller:
     if caller.sub is None:
         raise Unauthorized("a viewer token is missing", code="token_missing", headers=CHALLENGE)
     return caller
+
+
+async def require_watcher(request: web.Request, access: Access, room: str) -> None:
+    """Return if the caller may watch the room, or is of the staff there; raises what `watch` raises."""
+    try:
+        await access.watch(room, bearer(request))
+    except (Refusal, PeerError):
+        if not (await caller_of(request)).may("rooms.inspect", room):
+            raise
 
 
 def refuse_foreign_page(request: web.Request) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Protocol
 from aiohttp import web
 from pydantic import Field
 
-from mediaserver.api.auth import require
-from mediaserver.api.operation import operation
+from mediaserver.access import Access
+from mediaserver.api.auth import require, require_watcher
+from mediaserver.api.operation import WATCHER, operation
 from mediaserver.api.pagination import PageQuery, page, read_query
 from mediaserver.api.preconditions import NO_STORE
 from mediaserver.api.problem import read_json
@@ -66,8 +67,9 @@ class BagPage(Strict):
 class BagApi:
     """Handlers of `/v1/rooms/{room}/bag`."""
 
-    def __init__(self, bag: Bag) -> None:
+    def __init__(self, bag: Bag, access: Access) -> None:
         self._bag = bag
+        self._access = access
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -98,14 +100,16 @@ class BagApi:
     @operation(
         "List a room's bag",
         TAG,
+        auth=WATCHER,
         reply=BagPage,
         query=BagQuery,
         errors={400: "bad_query", 404: "room_not_found", 422: "invalid"},
     )
     async def _page(self, request: web.Request) -> web.Response:
-        query = read_query(request, BagQuery)
+        query, room = read_query(request, BagQuery), request.match_info["room"]
+        await require_watcher(request, self._access, room)
         items, cursor = await self._bag.page(
-            request.match_info["room"], query.cursor, query.limit, query.search, query.category
+            room, query.cursor, query.limit, query.search, query.category
         )
         return web.json_response(page(list(items), cursor), headers=NO_STORE)
 

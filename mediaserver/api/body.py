@@ -1,4 +1,8 @@
-"""Request bodies, bounded in size and in time."""
+"""Request bodies, bounded in size and in time, and taken as they are: nothing is unpacked.
+
+A kilobyte of gzip can be a gigabyte of spaces, and unpacking it would hold the loop that sends the
+media. So the server's runner leaves bodies as they came, and who packs one is told (RFC 9110 §15.5.16).
+"""
 
 from __future__ import annotations
 
@@ -23,8 +27,16 @@ class TooSlow(PeerError):
     title = "Body too slow"
 
 
+class UnsupportedCoding(PeerError):
+    status = 415
+    code = "unsupported_coding"
+    title = "Unsupported content coding"
+
+
 async def read_body(request: web.Request, most_bytes: int, *, within_s: float = BODY_S) -> bytes:
-    """The whole body; raises TooLarge or TooSlow."""
+    """The whole body; raises UnsupportedCoding, TooLarge or TooSlow."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedCoding("send the body without a Content-Encoding")
     body = b""
     try:
         async with asyncio.timeout(within_s):

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Protocol
 from aiohttp import web
 from pydantic import AwareDatetime, Field
 
-from mediaserver.api.auth import require
-from mediaserver.api.operation import operation
+from mediaserver.access import Access
+from mediaserver.api.auth import require, require_watcher
+from mediaserver.api.operation import WATCHER, operation
 from mediaserver.api.pagination import page
 from mediaserver.api.preconditions import NO_STORE
 from mediaserver.api.problem import read_json
@@ -72,8 +73,9 @@ class CardsPage(Strict):
 class CardsApi:
     """Handlers of `/v1/rooms/{room}/cards`."""
 
-    def __init__(self, cards: Cards) -> None:
+    def __init__(self, cards: Cards, access: Access) -> None:
         self._cards = cards
+        self._access = access
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -107,9 +109,13 @@ class CardsApi:
         )
         return web.json_response(card, status=201, headers=NO_STORE)
 
-    @operation("List a room's cards", TAG, reply=CardsPage, errors={404: "room_not_found"})
+    @operation(
+        "List a room's cards", TAG, auth=WATCHER, reply=CardsPage, errors={404: "room_not_found"}
+    )
     async def _list(self, request: web.Request) -> web.Response:
-        cards = await self._cards.list(request.match_info["room"])
+        room = request.match_info["room"]
+        await require_watcher(request, self._access, room)
+        cards = await self._cards.list(room)
         return web.json_response(page(list(cards), None), headers=NO_STORE)
 
     @operation(

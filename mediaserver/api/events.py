@@ -171,7 +171,7 @@ def _format(request: web.Request) -> Format:
 
 def _number(request: web.Request, name: str) -> int | None:
     given = request.query.get(name)
-    if given is None:
+    if not given:
         return None
     if not (given.isascii() and given.isdecimal() and len(given) <= 15):
         raise PeerError(f"{name}: a number", code="bad_request")

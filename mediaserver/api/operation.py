@@ -37,7 +37,13 @@ BY_AUTH: Mapping[str, Refusals] = {
 }
 BY_ACT: Refusals = {401: "unauthorized token_invalid token_expired", 403: "forbidden"}
 BY_COOKIE: Refusals = {403: "csrf"}
-BY_BODY: Refusals = {400: "bad_json", 408: "too_slow", 413: "too_large", 422: "invalid"}
+BY_BODY: Refusals = {
+    400: "bad_json",
+    408: "too_slow",
+    413: "too_large",
+    415: "unsupported_coding",
+    422: "invalid",
+}
 BY_PAGE: Refusals = {400: "bad_query"}
 BY_HEADER: Mapping[str, Refusals] = {
     "Idempotency-Key": {400: "idempotency_key_missing", 422: "idempotency_key_reused"},

@@ -131,6 +131,8 @@ async def secure(request: web.Request, response: web.StreamResponse) -> None:
 
 def route_of(request: web.Request) -> str:
     """The route as it is written in the program, safe to log: no name or token of the caller's."""
+    if getattr(request, "_match_info", None) is None:
+        return "no route"  # refused before it was routed
     resource = request.match_info.route.resource
     return "no route" if resource is None else resource.canonical
 

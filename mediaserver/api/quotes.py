@@ -60,7 +60,12 @@ class QuotesApi:
         "orders",
         body=NewQuote,
         reply=QuoteDocument,
-        errors={400: "mixed_currency", 404: "sku_not_found", 429: "too_many"},
+        errors={
+            400: "mixed_currency",
+            404: "sku_not_found",
+            409: "limit_reached",
+            429: "too_many",
+        },
     )
     async def _quote(self, request: web.Request) -> web.Response:
         self._limiter.check(request.remote)

@@ -29,9 +29,14 @@ class Messages(Protocol):
     """Who speaks with viewers over their data channels; a viewer's `name` is its session."""
 
     def opened(
-        self, name: Hashable, room: str, token: str | None, send: Callable[[int, bytes | str], bool]
+        self,
+        name: Hashable,
+        room: str,
+        token: str | None,
+        send: Callable[[int, bytes | str], bool],
+        hang_up: Callable[[], None],
     ) -> None:
-        """A viewer is there, and its channels will soon be open."""
+        """A viewer is there, and its channels will soon be open; `hang_up` closes them."""
 
     def received(self, name: Hashable, data: bytes | str) -> None:
         """A message, from either channel."""
@@ -65,7 +70,9 @@ class WhepSession:
         broadcast.add(self.viewer)
         if session.channels is not None:
             room = self.channel.stream.name
-            self.channel.egress.messages.opened(self, room, self._token, self.send)
+            self.channel.egress.messages.opened(
+                self, room, self._token, self.send, session.channels.close
+            )
         log.info("stream %s: viewer %s connected", self.channel.stream.name, session.label)
 
     def on_rtp(self, data: bytes, now: float) -> None:

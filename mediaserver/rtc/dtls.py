@@ -263,6 +263,11 @@ class DataChannels:
         target.send(data)
         return True
 
+    def close(self) -> None:
+        """Reset both channels (RFC 8831 §6.7); what is queued still goes out."""
+        for channel in self.channels:
+            channel.close()
+
     async def stop(self) -> None:
         await self._sctp.stop()
 

@@ -20,6 +20,7 @@ from mediaserver.api.problem import install
 from overlay.audit import AuditLog
 from overlay.callers import Callers
 from overlay.order_links import OrderLinks
+from overlay.rooms import RoomAccess
 from overlay.staff import Staff
 from overlay.tokens import Tokens
 from tests.overlay.offer_house import EPOCH_MS, ROOM, House, open_offer_house
@@ -73,9 +74,11 @@ async def front(tmp_path: Path) -> AsyncIterator[Front]:
         tokens = Tokens(SECRET, now=lambda: house.clock.now / 1000)
         staff, links = Staff(house.store, house.clock), OrderLinks(SECRET)
         app = web.Application()
-        app[CALLERS] = Callers(tokens, staff, links, ADMIN_TOKEN)
+        callers = app[CALLERS] = Callers(tokens, staff, links, ADMIN_TOKEN)
         install(app)
-        app.add_routes([*BagApi(house.bag).routes(), *CardsApi(house.cards).routes()])
+        access = RoomAccess(house.rooms, tokens, callers.staff)
+        bag, cards = BagApi(house.bag, access), CardsApi(house.cards, access)
+        app.add_routes([*bag.routes(), *cards.routes()])
         async with TestClient(TestServer(app), cookie_jar=DummyCookieJar()) as client:
             audit = AuditLog(house.store, house.clock)
             yield Front(client, house, staff, tokens, links, audit)
@@ -141,7 +144,7 @@ async def test_a_bag_has_pages_a_search_and_categories(front: Front) -> None:
         ("page=2", (400, "bad_query")),
         ("cursor=x", (422, "invalid")),
         ("cursor=%ED%A0%80", (422, "invalid")),
-        ("q=%00", (422, "invalid")),
+        ("search=%00", (422, "invalid")),
         ("search=" + "x" * 201, (422, "invalid")),
     ],
 )
@@ -317,6 +320,21 @@ async def test_every_handler_is_described(front: Front) -> None:
         if route.method != "HEAD"
     }
     assert acts == {
-        ("GET", "public"),
+        ("GET", "watcher"),
         *((method, act) for method in ("POST", "DELETE") for act in ("bag.write", "cards.pin")),
     }
+
+
+async def test_what_a_restricted_room_offers_is_for_those_who_may_watch_it(front: Front) -> None:
+    room = "private"
+    await front.house.rooms.create("Private", id=room, access="restricted")
+    invited = bearer(front.tokens.issue(room, "ana").token)
+    guest = bearer(front.tokens.guest(room).token)
+    elsewhere = bearer(front.tokens.issue(ROOM, "ana").token)
+    for what in ("bag", "cards"):
+        path = f"/v1/rooms/{room}/{what}"
+        assert await code(await front.client.get(path)) == (401, "token_missing")
+        assert await code(await front.client.get(path, headers=guest)) == (403, "room_restricted")
+        assert await code(await front.client.get(path, headers=elsewhere)) == (403, "wrong_room")
+        for who in (invited, ADMIN):
+            assert (await front.client.get(path, headers=who)).status == 200

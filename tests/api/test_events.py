@@ -191,7 +191,7 @@ async def test_what_is_no_websocket_or_no_question_of_ours_gets_a_problem(client
     assert response.headers["Upgrade"] == "websocket"
     wrong = {"Sec-WebSocket-Protocol": "soap"}
     assert await refused(client, PATH, wrong) == (400, "subprotocol_unknown")
-    for place in ("x", "-1", "1.5", "9" * 16, "٣", ""):
+    for place in ("x", "-1", "1.5", "9" * 16, "٣"):
         assert await refused(client, f"{PATH}?after={place}") == (400, "bad_request")
 
 

@@ -265,7 +265,7 @@ def test_a_body_is_a_schema_with_an_example_and_the_ways_it_fails() -> None:
     schemas = described["components"]["schemas"]
     assert schemas["Lamp"]["properties"]["watts"] == {"type": "integer", "minimum": 5}
     assert "Shade" in schemas
-    assert set(said["responses"]) == {"201", "400", "408", "413", "422", "default"}
+    assert set(said["responses"]) == {"201", "400", "408", "413", "415", "422", "default"}
 
 
 def test_a_file_in_a_form_and_plain_text_are_bodies_too() -> None:

@@ -438,6 +438,7 @@ async def test_the_log_is_read_newest_first_in_pages(house: House) -> None:
         "role": "admin",
         "act": "rooms.write",
         "target": {"room": "room-0", "title": "show"},
+        "wrote": ["room/room-0"],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import random
 import socket
 from pathlib import Path
@@ -142,3 +143,26 @@ async def test_a_token_in_the_query_reaches_no_log(tmp_path: Path) -> None:
             async with http.get(f"{server.url}/hls/show/index.m3u8?token=x{token}") as reply:
                 assert reply.status == 401
         assert server.log and not [line for line in server.log if token in line]
+
+
+async def test_a_packed_body_is_refused_and_never_unpacked(tmp_path: Path) -> None:
+    bomb = gzip.compress(b" " * (64 << 20))
+    async with running(tmp_path) as server:
+        for path in (
+            "/v1/quotes",
+            "/v1/orders",
+            "/v1/login",
+            "/v1/payments/webhooks/sandbox",
+            "/whip",
+        ):
+            for coding in ("gzip", "deflate", "br"):
+                headers = {**OFFER, "Content-Encoding": coding, "Authorization": "Bearer key_x"}
+                async with server.http.post(
+                    server.url + path, data=bomb, headers=headers, skip_auto_headers=["Accept"]
+                ) as reply:
+                    assert reply.status in (401, 415), (path, coding, reply.status)
+        async with server.http.post(
+            f"{server.url}/v1/quotes", data=b"abcd", headers={"Content-Encoding": "gzip"}
+        ) as reply:
+            assert reply.status == 415
+            assert (await reply.json(content_type=None))["code"] == "unsupported_coding"

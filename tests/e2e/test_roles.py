@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.buyers import Buyer, OverHttp
-from tests.e2e.server import Server, running
+from tests.e2e.server import ADMIN, Server, program, rtmp, running
 
 ROLES = ("host", "operator", "moderator", "finance", "engineer")
 SEE_ORDERS = {"operator", "finance"}
@@ -158,3 +159,35 @@ async def test_the_permission_table_is_what_the_server_does(tmp_path: Path, role
             status, code = await ask(server, method, path, made["key"], body)
             assert (code == "forbidden") == (act not in allowed), (act, status, code)
             assert status != 401
+
+
+async def test_the_staff_watch_a_restricted_room_and_hear_the_show_begin(
+    tmp_path: Path, ffmpeg: str
+) -> None:
+    async with running(tmp_path) as server:
+        key = await server.room(access="restricted")
+        made = await server.api("POST", "/v1/api-keys", {"label": "regie", "role": "host"})
+        url = f"{server.url}/v1/rooms/show/events"
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await server.http.ws_connect(url)
+        assert refused.value.status == 401
+        for token in (ADMIN, made["key"]):
+            async with server.http.ws_connect(url, params={"token": token}) as socket:
+                hello = await socket.receive_json()
+                assert hello["d"]["room"]["live"] is False
+                assert hello["d"]["clock"]["epoch"] is None
+        async with (
+            server.http.ws_connect(url, params={"token": ADMIN}) as socket,
+            program(*rtmp(ffmpeg, server, key)),
+        ):
+            async with asyncio.timeout(20):
+                while (event := await socket.receive_json())["t"] != "stream.online":
+                    pass
+            assert event["seq"] == 1
+            assert event["d"]["clock"]["epoch"] is not None
+            async with asyncio.timeout(10):
+                while (event := await socket.receive_json())["t"] != "seq":
+                    pass
+            assert event["d"]["clock"]["epoch"] is not None
+        async with server.http.ws_connect(url, params={"token": ADMIN, "after": "0"}) as socket:
+            assert (await socket.receive_json())["t"] == "stream.online"

@@ -104,7 +104,6 @@ class House:
         self.sessions = Sessions(
             self.feed,
             RoomAccess(self.rooms, self.tokens),
-            self.tokens,
             acts=acts,
             slow_mode_s=SLOW_MODE_S,
             max_sessions=max_sessions,

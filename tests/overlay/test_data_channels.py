@@ -30,7 +30,12 @@ class Wire:
         self.taken: list[tuple[int, bytes | str]] = []
         self.taking = {RELIABLE: True, LIVE: True}
         self.tried = 0
+        self.hung_up = False
         self._changed = asyncio.Event()
+
+    def hang_up(self) -> None:
+        self.hung_up = True
+        self._changed.set()
 
     def send(self, channel: int, data: bytes | str) -> bool:
         self.tried += 1
@@ -86,7 +91,7 @@ def ask(type: str, **data: object) -> bytes:
 async def test_hello_replies_and_own_events_are_reliable(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
-    channels.opened("one", ROOM, house.token("ana"), wire.send)
+    channels.opened("one", ROOM, house.token("ana"), wire.send, wire.hang_up)
     await wire.of("hello")
     channels.received("one", ask("chat.send", text="hello"))
     await wire.of("reply")
@@ -100,7 +105,7 @@ async def test_hello_replies_and_own_events_are_reliable(
 async def test_a_public_event_comes_in_copies_on_the_live_channel(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
-    channels.opened("one", ROOM, None, wire.send)
+    channels.opened("one", ROOM, None, wire.send, wire.hang_up)
     await wire.of("hello")
     await house.feed.publish(ROOM, "card.pinned", {"card": "crd_1"})
     copies = await wire.of("card.pinned", COPIES)
@@ -113,19 +118,20 @@ async def test_a_public_event_comes_in_copies_on_the_live_channel(
 async def test_chat_and_the_seq_of_every_second_come_once_on_the_live_channel(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
-    channels.opened("one", ROOM, house.token("ana"), wire.send)
+    channels.opened("one", ROOM, house.token("ana"), wire.send, wire.hang_up)
     channels.received("one", ask("chat.send", text="hello"))
     await wire.of("chat")
     await house.feed.publish(ROOM, "announcement", {})
     ((channel, event),) = (await wire.of("seq", 2))[1:]
-    assert (channel, event.data) == (LIVE, {"seq": 1})
+    assert (channel, event.data["seq"]) == (LIVE, 1)
+    assert event.data["clock"]["rtp_rate"] == 90_000
     assert [channel for channel, _ in wire.came("chat")] == [LIVE]
 
 
 async def test_of_a_burst_only_the_last_are_copied(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
-    channels.opened("one", ROOM, None, wire.send)
+    channels.opened("one", ROOM, None, wire.send, wire.hang_up)
     await wire.of("hello")
     burst = [Event("price.changed", {"n": n}, f"evt_{n}", 0) for n in range(12)]
     stream = f"room/{ROOM}"
@@ -142,7 +148,7 @@ async def test_of_a_burst_only_the_last_are_copied(
 async def test_a_gap_is_refilled_over_the_reliable_channel(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
-    channels.opened("one", ROOM, None, wire.send)
+    channels.opened("one", ROOM, None, wire.send, wire.hang_up)
     await wire.of("hello")
     await house.feed.publish(ROOM, "card.pinned", {})
     await wire.of("card.pinned", COPIES)
@@ -155,7 +161,7 @@ async def test_channels_that_open_late_get_everything_in_order(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
     wire.taking = {RELIABLE: False, LIVE: False}
-    channels.opened("one", ROOM, None, wire.send)
+    channels.opened("one", ROOM, None, wire.send, wire.hang_up)
     await wire.until(lambda: wire.tried >= 2)
     await house.feed.publish(ROOM, "card.pinned", {})
     wire.taking = {RELIABLE: True, LIVE: True}
@@ -167,7 +173,7 @@ async def test_channels_that_open_late_get_everything_in_order(
 async def test_a_full_live_channel_delays_public_events_and_loses_none(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
-    channels.opened("one", ROOM, None, wire.send)
+    channels.opened("one", ROOM, None, wire.send, wire.hang_up)
     await wire.of("hello")
     wire.taking[LIVE] = False
     for number in range(3):
@@ -181,8 +187,8 @@ async def test_a_viewer_that_takes_nothing_is_let_go_and_holds_nobody_up(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
     stuck = Wire()
-    channels.opened("stuck", ROOM, None, stuck.send)
-    channels.opened("other", ROOM, None, wire.send)
+    channels.opened("stuck", ROOM, None, stuck.send, stuck.hang_up)
+    channels.opened("other", ROOM, None, wire.send, wire.hang_up)
     await asyncio.gather(stuck.of("hello"), wire.of("hello"))
     assert house.sessions.count(ROOM) == 2
     stuck.taking = {RELIABLE: False, LIVE: False}
@@ -199,7 +205,7 @@ async def test_a_viewer_that_takes_nothing_is_let_go_and_holds_nobody_up(
 async def test_who_speaks_json_is_answered_in_json(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
-    channels.opened("one", ROOM, None, wire.send)
+    channels.opened("one", ROOM, None, wire.send, wire.hang_up)
     await wire.of("hello")
     channels.received("one", json.dumps({"rid": 1, "t": "like"}))
     await wire.of("reply")
@@ -212,7 +218,7 @@ async def test_who_speaks_json_is_answered_in_json(
 async def test_what_is_asked_before_hello_is_answered_after_it(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
-    channels.opened("one", ROOM, None, wire.send)
+    channels.opened("one", ROOM, None, wire.send, wire.hang_up)
     channels.received("one", ask("like"))
     await wire.of("reply")
     assert [parse(data).type for _, data in wire.taken[:2]] == ["hello", "reply"]
@@ -221,7 +227,7 @@ async def test_what_is_asked_before_hello_is_answered_after_it(
 async def test_a_stale_token_looks_on_like_no_token(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
-    channels.opened("one", ROOM, "a token of nobody", wire.send)
+    channels.opened("one", ROOM, "a token of nobody", wire.send, wire.hang_up)
     channels.received("one", ask("chat.send", text="hello"))
     ((_, error),) = await wire.of("error")
     assert error.data["code"] == "token_missing"
@@ -230,12 +236,12 @@ async def test_a_stale_token_looks_on_like_no_token(
 async def test_a_session_that_ends_leaves_nothing_behind(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
-    channels.opened("one", ROOM, None, wire.send)
-    channels.opened("two", ROOM, None, wire.send)
+    channels.opened("one", ROOM, None, wire.send, wire.hang_up)
+    channels.opened("two", ROOM, None, wire.send, wire.hang_up)
     await wire.of("hello", 2)
     await house.feed.publish(ROOM, "card.pinned", {})
     await wire.of("card.pinned")
-    channels.opened("three", ROOM, None, wire.send)
+    channels.opened("three", ROOM, None, wire.send, wire.hang_up)
     for name in ("one", "two", "three", "three", "nobody"):
         channels.closed(name)
     channels.received("one", ask("like"))
@@ -248,11 +254,12 @@ async def test_a_session_that_ends_leaves_nothing_behind(
 async def test_a_session_closed_by_its_limits_says_its_last_words(
     house: House, channels: DataChannels, wire: Wire
 ) -> None:
-    channels.opened("one", ROOM, None, wire.send)
+    channels.opened("one", ROOM, None, wire.send, wire.hang_up)
     await wire.of("hello")
     for _ in range(6):
         channels.received("one", b"\xc1")
     assert len(await wire.of("error", 5)) == 5
+    await wire.until(lambda: wire.hung_up)
     assert house.sessions.count(ROOM) == 0
 
 
@@ -281,6 +288,12 @@ async def test_a_real_whep_session_gets_hello_an_answer_and_a_card(
         await house.feed.publish(ROOM, "card.pinned", {"card": "crd_1"}, media_ms=40)
         copies = await wire.of("card.pinned", COPIES)
         assert {(channel, event.seq) for channel, event in copies} == {(LIVE, 1)}
+        for _ in range(5):
+            assert client.channels.send(RELIABLE, b"\xc1")
+        assert len(await wire.of("error", 5)) == 5
+        async with asyncio.timeout(5):
+            while any(each.readyState != "closed" for each in client.channels.channels):
+                await asyncio.sleep(0.01)
         media.whep.delete(client.resource)
         async with asyncio.timeout(5):
             while house.sessions.count(ROOM):

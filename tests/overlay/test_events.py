@@ -106,6 +106,13 @@ def test_data_may_be_left_out() -> None:
     assert parse_request('{"rid": 1, "t": "like"}') == Request(1, "like", {})
 
 
+def test_a_rid_may_stand_in_the_data_as_it_does_in_the_answers() -> None:
+    asked = parse_request('{"t": "like", "d": {"rid": "a", "n": 2}}')
+    assert asked == Request("a", "like", {"n": 2})
+    both = parse_request('{"rid": 1, "t": "like", "d": {"rid": "a"}}')
+    assert both == Request(1, "like", {"rid": "a"})
+
+
 @given(st.binary(max_size=200) | st.text(st.characters(), max_size=200))
 def test_nothing_but_bad_message_comes_of_noise(data: bytes | str) -> None:
     for parser in (parse, parse_request):

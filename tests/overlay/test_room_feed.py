@@ -239,7 +239,9 @@ async def test_every_second_tells_the_seq_and_changed_counts(house: House) -> No
     while len([each for each in told if each.type == "seq"]) < 2:
         told += [parse(message) for message in await page.session.next()]
     assert [each.data for each in told if each.type == "viewer.count"] == [{"n": 3}]
-    assert [each.data for each in told if each.type == "seq"] == [{"seq": 1}] * 2
+    seqs = [each.data for each in told if each.type == "seq"]
+    assert [each["seq"] for each in seqs] == [1, 1]
+    assert seqs[0]["clock"] == {"now": house.clock(), "rtp_base": 4_000_000_000, "rtp_rate": 90_000}
 
 
 async def test_chat_and_likes_travel_in_batches(house: House) -> None:

@@ -45,7 +45,12 @@ class Echo:
         self._sends: dict[Hashable, Callable[[int, bytes | str], bool]] = {}
 
     def opened(
-        self, name: Hashable, room: str, token: str | None, send: Callable[[int, bytes | str], bool]
+        self,
+        name: Hashable,
+        room: str,
+        token: str | None,
+        send: Callable[[int, bytes | str], bool],
+        hang_up: Callable[[], None],
     ) -> None:
         self._sends[name] = send
 
