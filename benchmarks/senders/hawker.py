@@ -27,7 +27,14 @@ Send = Callable[[int, bytes | str], bool]
 class Silence:
     """Nobody speaks over data channels here."""
 
-    def opened(self, name: Hashable, room: str, token: str | None, send: Send) -> None: ...
+    def opened(
+        self,
+        name: Hashable,
+        room: str,
+        token: str | None,
+        send: Send,
+        hang_up: Callable[[], None],
+    ) -> None: ...
     def received(self, name: Hashable, data: bytes | str) -> None: ...
     def closed(self, name: Hashable) -> None: ...
 
