@@ -18,9 +18,14 @@ from mediaserver.api import problem
 from mediaserver.api.pages import Pages
 
 PAGES = Path(__file__).resolve().parents[2] / "overlay/pages"
-MODULES = sorted(PAGES.glob("js/*.js"))
+MODULES = sorted(PAGES.glob("js/**/*.js"))
 HTML = sorted(PAGES.glob("*.html"))
 LANGUAGES = ("en", "zh")
+
+# A module's import of its neighbours: the names, and the neighbour's path from the module's folder.
+IMPORT = re.compile(
+    r'^import \{ (.+?) \} from "((?:\.|\.\.(?:/\.\.)*)/[\w/]+\.js)";$', re.MULTILINE
+)
 
 Client = TestClient[web.Request, web.Application]
 
@@ -84,11 +89,40 @@ def evaluate(node: str, program: str) -> Any:
     return json.loads(run.stdout)
 
 
+def place(module: Path) -> str:
+    """Where a module is in the folder of modules, with forward slashes."""
+    return module.relative_to(PAGES / "js").as_posix()
+
+
+def imports(module: Path) -> list[tuple[str, Path]]:
+    """The names that a module imports, as it lists them, and the module it has them from."""
+    found = IMPORT.findall(module.read_text("utf-8"))
+    return [(names, (module.parent / path).resolve()) for names, path in found]
+
+
+def page_module(page: Path) -> Path:
+    """The module that a page loads by itself; the others come with it."""
+    (src,) = (src for src in Elements(page.read_text("utf-8")).values("src") if src.endswith(".js"))
+    return PAGES / src.removeprefix("/static/")
+
+
+def loaded_with(module: Path) -> set[Path]:
+    """A module and all that it imports, and they import."""
+    loaded: set[Path] = set()
+    waiting = [module]
+    while waiting:
+        one = waiting.pop()
+        if one not in loaded:
+            loaded.add(one)
+            waiting += [neighbour for _, neighbour in imports(one)]
+    return loaded
+
+
 def strings(node: str) -> dict[str, dict[str, str]]:
     """The pages' words by language and key."""
     found = evaluate(
         node,
-        'import { strings } from "PAGES/js/strings.js"; console.log(JSON.stringify(strings))',
+        'import { strings } from "PAGES/js/strings/strings.js"; console.log(JSON.stringify(strings))',
     )
     assert isinstance(found, dict)
     return found

@@ -32,7 +32,7 @@ VALUES = st.recursive(
 )
 
 DECODE = """
-    import { decode } from "PAGES/js/msgpack.js";
+    import { decode } from "PAGES/js/watch/events/msgpack.js";
     const bytes = (hex) => Uint8Array.from(Buffer.from(hex, "hex"));
     const read = (hex) => {
       try {
@@ -135,7 +135,7 @@ def test_a_key_named_proto_is_a_member_like_others(node: str) -> None:
 
 
 SEQUENCE = """
-    import { EventSequence } from "PAGES/js/event_sequence.js";
+    import { EventSequence } from "PAGES/js/watch/events/event_sequence.js";
     const sequence = new EventSequence();
     const out = [];
     const say = (ready) => out.push([...ready]);
@@ -219,7 +219,7 @@ def test_whatever_the_network_does_nothing_is_delivered_twice_or_out_of_order(
         for _ in range(30)
     ]
     program = f"""
-        import {{ EventSequence }} from "PAGES/js/event_sequence.js";
+        import {{ EventSequence }} from "PAGES/js/watch/events/event_sequence.js";
         const found = {json.dumps(runs)}.map((numbers) => {{
           const sequence = new EventSequence();
           sequence.reset(0, 0);
@@ -257,7 +257,7 @@ def test_a_frame_reaches_its_time_across_the_wrap(
     node: str, rows: list[tuple[int, int, int]]
 ) -> None:
     program = f"""
-        import {{ reached, rtpAt }} from "PAGES/js/media_clock.js";
+        import {{ reached, rtpAt }} from "PAGES/js/watch/events/media_clock.js";
         const found = {json.dumps(rows)}.map(([base, mt_ms, ahead]) => {{
           const target = rtpAt(mt_ms, base, 90000);
           return [target, reached(((target + ahead) % 2 ** 32 + 2 ** 32) % 2 ** 32, target)];
@@ -273,7 +273,7 @@ def test_a_frame_reaches_its_time_across_the_wrap(
 
 def test_the_server_s_clock_is_told_best_by_the_quickest_event(node: str) -> None:
     program = """
-        import { MediaClock } from "PAGES/js/media_clock.js";
+        import { MediaClock } from "PAGES/js/watch/events/media_clock.js";
         let now = 1000;
         const clock = new MediaClock(() => now);
         clock.set({ now: 50_000, epoch: 40_000, rtp_base: 0, rtp_rate: 90000 }); // 30 ms late, say
@@ -290,8 +290,8 @@ def test_the_server_s_clock_is_told_best_by_the_quickest_event(node: str) -> Non
 
 
 GATE = """
-    import { FrameGate } from "PAGES/js/frame_gate.js";
-    import { MediaClock } from "PAGES/js/media_clock.js";
+    import { FrameGate } from "PAGES/js/watch/events/frame_gate.js";
+    import { MediaClock } from "PAGES/js/watch/events/media_clock.js";
     globalThis.setTimeout = (act, ms) => timers.push({ act, ms });
     globalThis.clearTimeout = () => {};
     const timers = [];
@@ -340,7 +340,7 @@ CARD = "{ id: 'crd_1', product_id: 'p1', pinned_at: '2026-01-01T00:00:01.000Z' }
 
 def test_the_newest_card_is_the_large_one_and_the_others_stay_within_reach(node: str) -> None:
     program = f"""
-        import {{ Cards }} from "PAGES/js/cards.js";
+        import {{ Cards }} from "PAGES/js/watch/selling/cards.js";
         const gate = {{ at: (id, mt, act) => act(), drop: () => {{}} }};
         const news = [];
         const cards = new Cards({{ gate, onChange: (told) => news.push(told.news?.id ?? null) }});
@@ -393,7 +393,7 @@ def test_money_is_shown_with_its_currency_s_own_digits(
 
 def test_what_is_left_of_a_reservation_is_counted_by_the_servers_clock(node: str) -> None:
     program = """
-        import { left_s, minutes } from "PAGES/js/countdown.js";
+        import { left_s, minutes } from "PAGES/js/watch/selling/countdown.js";
         const end = "2026-01-01T00:10:00.000Z";
         const at = Date.parse(end);
         const left = [at - 600_000, at - 1, at, at + 5000].map((now) => left_s(end, now));
@@ -407,7 +407,7 @@ def test_what_is_left_of_a_reservation_is_counted_by_the_servers_clock(node: str
 
 
 BUYING = """
-    import { Buying } from "PAGES/js/buying.js";
+    import { Buying } from "PAGES/js/watch/selling/buying.js";
     import { Problem } from "PAGES/js/problem.js";
     const kept = new Map();
     globalThis.sessionStorage = {
@@ -495,7 +495,7 @@ def test_after_a_reload_an_order_whose_answer_was_lost_is_found_by_its_key(node:
 
 def test_an_older_word_about_an_order_does_not_undo_a_newer_one(node: str) -> None:
     program = """
-        import { MyOrders } from "PAGES/js/my_orders.js";
+        import { MyOrders } from "PAGES/js/watch/selling/my_orders.js";
         const orders = new MyOrders({ onChange: () => {} });
         const order = (id, state, at, more) => ({
           id, state, lines: [], created_at: `${id}`, updated_at: `2026-01-01T00:00:0${at}.000Z`, ...more,

@@ -16,7 +16,7 @@ CAPTURES = Path(__file__).parent / "captures"
 def test_the_offer_asks_for_stereo_opus_once(node: str) -> None:
     offer = (CAPTURES / "chromium_whep_offer.sdp").read_bytes().decode()
     program = f"""
-        import {{ withStereo }} from "PAGES/js/sdp.js";
+        import {{ withStereo }} from "PAGES/js/webrtc/sdp.js";
         const once = withStereo({json.dumps(offer)});
         console.log(JSON.stringify([once, withStereo(once)]));
     """
@@ -40,7 +40,7 @@ def test_the_offer_asks_for_stereo_opus_once(node: str) -> None:
 def test_an_offer_without_parameters_for_opus_gets_them(node: str) -> None:
     offer = "m=audio 9 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\na=mid:0\r\n"
     program = f"""
-        import {{ withStereo }} from "PAGES/js/sdp.js";
+        import {{ withStereo }} from "PAGES/js/webrtc/sdp.js";
         console.log(JSON.stringify([withStereo({json.dumps(offer)}), withStereo("v=0")]));
     """
     assert evaluate(node, program) == [
@@ -51,7 +51,7 @@ def test_an_offer_without_parameters_for_opus_gets_them(node: str) -> None:
 
 def test_an_answer_carries_what_it_does_not_refuse(node: str) -> None:
     program = """
-        import { carries } from "PAGES/js/sdp.js";
+        import { carries } from "PAGES/js/webrtc/sdp.js";
         const answer = "m=audio 0 RTP/AVP 0\\r\\nm=video 9 UDP/TLS/RTP/SAVPF 96\\r\\n";
         console.log(JSON.stringify(["audio", "video", "text"].map((kind) => carries(answer, kind))));
     """
@@ -90,7 +90,7 @@ def test_a_sleep_ends_early_when_it_is_woken(node: str) -> None:
 
 def test_a_picture_that_stands_still_is_noticed_in_time(node: str) -> None:
     program = """
-        import { StallWatch } from "PAGES/js/stall_watch.js";
+        import { StallWatch } from "PAGES/js/watch/player/stall_watch.js";
         const watch = new StallWatch(4000);
         const seen = [];
         const look = (count, now) => seen.push(watch.stalled(count, now));

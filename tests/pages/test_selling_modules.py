@@ -191,7 +191,7 @@ def test_the_shows_totals_leave_out_demo_orders_earlier_ones_and_what_came_to_no
         order(700, "reserved", "none", total={"amount": 700, "currency": "JPY"}),
     ]
     program = f"""
-        import {{ totalsOf }} from "PAGES/js/order_totals.js";
+        import {{ totalsOf }} from "PAGES/js/studio/selling/order_totals.js";
         const since = Date.parse("2026-05-01T12:00:00.000Z");
         console.log(JSON.stringify(totalsOf({json.dumps(orders)}, since)));
     """
@@ -205,7 +205,7 @@ def test_the_shows_totals_leave_out_demo_orders_earlier_ones_and_what_came_to_no
 
 
 BAG = """
-    import { BagState } from "PAGES/js/bag_state.js";
+    import { BagState } from "PAGES/js/studio/selling/bag_state.js";
     const sku = { sku: "mug", held: false, price_version: "a" };
     const mug = (available) => ({ id: "prd_mug", skus: [{ ...sku, available }] });
     const state = new BagState();
@@ -274,7 +274,7 @@ def test_the_snapshot_brings_the_stock_up_to_date(node: str) -> None:
 
 def test_the_same_command_tried_again_has_the_same_key_and_the_next_one_another(node: str) -> None:
     program = """
-        import { CommandKey } from "PAGES/js/selling_session.js";
+        import { CommandKey } from "PAGES/js/keys.js";
         const key = new CommandKey();
         const first = key.of(["mug", 5]);
         const again = key.of(["mug", 5]);

@@ -55,27 +55,31 @@ async def test_the_page_of_a_room_that_does_not_exist_comes_with_404(page: str) 
 
 async def test_what_a_browser_has_already_is_not_sent_again() -> None:
     async with serving() as client:
-        first = await client.get("/static/js/player.js")
+        first = await client.get("/static/js/watch/player/player.js")
         tag = first.headers["ETag"]
         assert first.headers["Cache-Control"] == "no-cache"
         assert first.headers["Vary"] == "Accept-Encoding"
         for held in (tag, f'"other", {tag}', f"W/{tag}", "*"):
-            again = await client.get("/static/js/player.js", headers={"If-None-Match": held})
+            again = await client.get(
+                "/static/js/watch/player/player.js", headers={"If-None-Match": held}
+            )
             assert (again.status, await again.read()) == (304, b"")
             assert again.headers["ETag"] == tag
         for stale in ('"other"', "no tag at all"):
-            again = await client.get("/static/js/player.js", headers={"If-None-Match": stale})
+            again = await client.get(
+                "/static/js/watch/player/player.js", headers={"If-None-Match": stale}
+            )
             assert again.status == 200
 
 
 async def test_a_file_comes_plain_to_a_client_that_can_not_unzip_it() -> None:
     async with serving() as client:
-        url = client.make_url("/static/js/player.js")
+        url = client.make_url("/static/js/watch/player/player.js")
         tags = set()
         for encoding in ("identity", "gzip"):
             async with request("GET", url, headers={"Accept-Encoding": encoding}) as reply:
                 assert reply.headers.get("Content-Encoding", "identity") == encoding
-                assert await reply.read() == (PAGES / "js/player.js").read_bytes()
+                assert await reply.read() == (PAGES / "js/watch/player/player.js").read_bytes()
                 tags.add(reply.headers["ETag"])
         assert len(tags) == 2
 
@@ -84,7 +88,7 @@ async def test_a_file_comes_plain_to_a_client_that_can_not_unzip_it() -> None:
     ("suffix", "content_type"),
     [
         ("css/base.css", "text/css"),
-        ("js/watch.js", "text/javascript"),
+        ("js/watch/watch.js", "text/javascript"),
         ("icon.svg", "image/svg+xml"),
     ],
 )
@@ -105,7 +109,7 @@ async def test_a_file_has_the_type_that_browsers_insist_on(suffix: str, content_
         "..%2f__init__.py",
         "js/%2e%2e/%2e%2e/__init__.py",
         "/etc/passwd",
-        "js/watch.js%00",
+        "js/watch/watch.js%00",
     ],
 )
 async def test_nothing_but_the_pages_files_is_served(path: str) -> None:

@@ -38,7 +38,7 @@ CNY = {"amount": 1990, "currency": "CNY"}
 
 def own_paths(node: str, asked: list[Any]) -> Any:
     program = f"""
-        import {{ ownPath }} from "PAGES/js/own_path.js";
+        import {{ ownPath }} from "PAGES/js/shop/own_path.js";
         console.log(JSON.stringify({json.dumps(asked)}.map((each) => ownPath(each, "refused"))));
     """
     return evaluate(node, program)
@@ -108,7 +108,7 @@ def test_totals_count_money_by_currency_and_leave_demo_orders_out(node: str) -> 
         order(demo=True, total={"amount": 10**9, "currency": "CNY"}),
     ]
     program = f"""
-        import {{ sumsOf }} from "PAGES/js/shop_sums.js";
+        import {{ sumsOf }} from "PAGES/js/shop/shop_sums.js";
         console.log(JSON.stringify([sumsOf({json.dumps(orders)}), sumsOf([])]));
     """
     nothing = {"count": 0, "amounts": {}}
@@ -135,7 +135,7 @@ def test_the_pick_list_counts_pieces_by_sku_of_what_is_paid_and_not_sent(node: s
         order(id="demo", demo=True),
     ]
     program = f"""
-        import {{ pickList, toShip }} from "PAGES/js/shop_sums.js";
+        import {{ pickList, toShip }} from "PAGES/js/shop/shop_sums.js";
         const waiting = toShip({json.dumps(orders)});
         console.log(JSON.stringify([waiting.map(({{ id }}) => id), pickList(waiting)]));
     """
@@ -149,7 +149,7 @@ def test_the_pick_list_counts_pieces_by_sku_of_what_is_paid_and_not_sent(node: s
 
 def test_the_months_go_back_over_the_turn_of_the_year(node: str) -> None:
     program = """
-        import { lastMonths } from "PAGES/js/shop_sums.js";
+        import { lastMonths } from "PAGES/js/shop/shop_sums.js";
         console.log(JSON.stringify(lastMonths(new Date(2026, 1, 28), 4)));
     """
     assert evaluate(node, program) == [[2026, 1], [2026, 0], [2025, 11], [2025, 10]]
@@ -197,7 +197,7 @@ def test_a_payment_under_way_is_gone_on_with_and_looked_at_often(node: str) -> N
 
 def test_an_act_keeps_its_key_until_an_answer_to_it_has_come(node: str) -> None:
     program = """
-        import { ActKeys } from "PAGES/js/shop_parts.js";
+        import { ActKeys } from "PAGES/js/keys.js";
         import { Problem } from "PAGES/js/problem.js";
         const keys = new ActKeys();
         const used = [];
@@ -229,7 +229,7 @@ def test_a_table_of_orders_is_read_back_by_a_spreadsheet_and_reckons_with_nothin
         order(id="demo", demo=True),
     ]
     program = f"""
-        import {{ ordersCsv }} from "PAGES/js/shop_csv.js";
+        import {{ ordersCsv }} from "PAGES/js/shop/shop_csv.js";
         console.log(JSON.stringify(ordersCsv({json.dumps(orders)})));
     """
     text = evaluate(node, program)
@@ -243,7 +243,7 @@ def test_a_table_of_orders_is_read_back_by_a_spreadsheet_and_reckons_with_nothin
 
 def test_one_looks_at_a_time_and_once_more_for_who_asks_meanwhile(node: str) -> None:
     program = """
-        import { Polling } from "PAGES/js/polling.js";
+        import { Polling } from "PAGES/js/shop/polling.js";
         let looks = 0, under_way = 0, most = 0;
         const gates = [];
         const polling = new Polling(async () => {
@@ -269,7 +269,7 @@ def test_contact_and_address_are_written_once_on_the_parcel(node: str) -> None:
     address = {"name": "李雷", "phone": "139", "street": "文三路 1 号", "city": "杭州"}
     given = [{"contact": contact, "address": address}, {"contact": None, "address": None}]
     program = f"""
-        import {{ addressLines }} from "PAGES/js/shop_parts.js";
+        import {{ addressLines }} from "PAGES/js/order_lines.js";
         console.log(JSON.stringify({json.dumps(given)}.map(addressLines)));
     """
     assert evaluate(node, program) == [

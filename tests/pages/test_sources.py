@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages.pages import HTML, LANGUAGES, MODULES, PAGES, Elements, quoted, strings
+from tests.pages.pages import (
+    HTML,
+    LANGUAGES,
+    MODULES,
+    PAGES,
+    Elements,
+    imports,
+    loaded_with,
+    page_module,
+    place,
+    quoted,
+    strings,
+)
 
 MARKERS = ("data-t", "data-t-label", "data-t-title", "data-t-placeholder")
 # Keys put together from a state or a code, by their heads; which codes there are the players say.
@@ -25,28 +37,43 @@ FAMILIES = (
 )
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+@pytest.mark.parametrize("module", MODULES, ids=place)
 def test_a_module_parses(module: Path, node: str) -> None:
     command = [node, "--input-type=module", "--check", "-"]
     run = subprocess.run(command, input=module.read_bytes(), capture_output=True, timeout=60)
     assert run.returncode == 0, run.stderr.decode()
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+@pytest.mark.parametrize("module", MODULES, ids=place)
 def test_a_module_imports_only_names_that_its_neighbours_export(module: Path) -> None:
     source = module.read_text("utf-8")
-    imports = re.findall(r'^import \{ (.+?) \} from "\./(\w+\.js)";$', source, re.MULTILINE)
-    assert len(imports) == len(re.findall(r"^import\b", source, re.MULTILINE))
-    for names, neighbour in imports:
+    found = imports(module)
+    assert len(found) == len(re.findall(r"^import\b", source, re.MULTILINE))
+    assert not re.search(r"\bimport\(", source)
+    for names, neighbour in found:
         exported = re.findall(
             r"^export (?:async )?(?:class|function|const) (\w+)",
-            (module.parent / neighbour).read_text("utf-8"),
+            neighbour.read_text("utf-8"),
             re.MULTILINE,
         )
         assert set(names.split(", ")) <= set(exported), neighbour
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+def test_a_module_lives_with_the_only_pages_that_load_it_and_else_at_the_top() -> None:
+    families: dict[str, set[str]] = {place(module): set() for module in MODULES}
+    folders = set()
+    for page in HTML:
+        script = page_module(page)
+        folder = place(script).partition("/")[0]
+        folders.add(folder)
+        for module in loaded_with(script):
+            families[place(module)].add(folder)
+    for path, loading in families.items():
+        folder = path.partition("/")[0]
+        assert loading == {folder} if folder in folders else len(loading) > 1, path
+
+
+@pytest.mark.parametrize("module", MODULES, ids=place)
 def test_a_module_makes_no_html_from_text_and_needs_no_secure_context(module: Path) -> None:
     source = module.read_text("utf-8")
     for forbidden in (
@@ -120,7 +147,7 @@ def test_every_key_that_is_asked_for_has_words(node: str) -> None:
             for choice in re.findall(r'\bt\([^"`()]*\? "(\w+)" : "(\w+)"', source)
             for key in choice
         }
-        assert asked <= known, module.name
+        assert asked <= known, place(module)
 
 
 def test_no_words_are_left_that_nobody_asks_for(node: str) -> None:
@@ -134,7 +161,7 @@ def test_no_words_are_left_that_nobody_asks_for(node: str) -> None:
 
 def test_every_end_of_a_session_has_words_on_the_watch_page(node: str) -> None:
     known = strings(node)["en"].keys()
-    player = (PAGES / "js/player.js").read_text("utf-8")
+    player = (PAGES / "js/watch/player/player.js").read_text("utf-8")
     rows = re.findall(r'^  (\w+): \{ state: "(\w+)"', player, re.MULTILINE)
     assert len(rows) > 15
     for code, state in rows:

@@ -1,7 +1,7 @@
 // The page's language: chosen by ?lang=, by what was chosen before, by the browser; kept in <html lang>.
 
-import { strings } from "./strings.js";
 import { recall, remember } from "./storage.js";
+import { strings } from "./strings/strings.js";
 
 const KEPT = "hawker.language";
 const TAGS = { en: "en", zh: "zh-CN" };

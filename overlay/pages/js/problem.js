@@ -15,7 +15,7 @@ export class Problem extends Error {
 }
 
 // For these the status says all that the pages act on, whatever finer code the server has.
-const CODE_BY_STATUS = { 401: "unauthorized", 403: "forbidden", 404: "not_found", 429: "too_many", 503: "unavailable" };
+export const CODE_BY_STATUS = { 401: "unauthorized", 403: "forbidden", 404: "not_found", 429: "too_many", 503: "unavailable" };
 
 async function problemOf(response) {
   let body = {};
@@ -57,6 +57,16 @@ export async function requestJson(url, options) {
   const response = await request(url, options);
   try {
     return await response.json();
+  } catch (error) {
+    throw new Problem("unreachable", { detail: String(error) });
+  }
+}
+
+/** The JSON of an answer, null for an empty one. Throws Problem where it is none. */
+export async function jsonOf(response) {
+  const text = await response.text();
+  try {
+    return text ? JSON.parse(text) : null;
   } catch (error) {
     throw new Problem("unreachable", { detail: String(error) });
   }

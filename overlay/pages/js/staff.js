@@ -1,9 +1,8 @@
 // Staff in the pages: who is signed in (by an HttpOnly cookie that no script sees), and the requests they make.
 
-import { Problem, request, requestJson } from "./problem.js";
+import { Problem, jsonOf, request, requestJson } from "./problem.js";
 
 const SAFE = new Set(["GET", "HEAD"]);
-const KEY_BYTES = 16;
 
 let asking = null; // the promise of who is signed in; one request for all who ask
 
@@ -51,12 +50,6 @@ export async function staffJson(url, { method = "GET", body, headers = {}, key }
   }
 }
 
-/** A new Idempotency-Key; crypto.getRandomValues is there on http too. */
-export function newKey() {
-  const bytes = crypto.getRandomValues(new Uint8Array(KEY_BYTES));
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 /** To the login, and from there back to this page. */
 export function goToLogin() {
   asking = null;
@@ -85,14 +78,5 @@ async function signed(url, sent) {
     const now = (await signedIn())?.csrf;
     if (!now || now === used) throw error;
     return once(now);
-  }
-}
-
-async function jsonOf(response) {
-  const text = await response.text();
-  try {
-    return text ? JSON.parse(text) : null;
-  } catch (error) {
-    throw new Problem("unreachable", { detail: String(error) });
   }
 }
