@@ -77,6 +77,7 @@ class OrdersApi:
             web.post("/v1/orders/{order}/ship", self._ship),
             web.post("/v1/orders/{order}/deliver", self._deliver),
             web.get("/v1/contact", self._last_contact),
+            web.delete("/v1/contact", self._erase_contacts),
         ]
 
     @operation(
@@ -231,6 +232,17 @@ class OrdersApi:
     async def _last_contact(self, request: web.Request) -> web.Response:
         _, sub = await _buyer(request)
         return web.json_response(_given(await self._contacts.last(sub)), headers=NO_STORE)
+
+    @operation(
+        "Erase every contact and address that the caller ever gave, of orders under way too",
+        TAG,
+        auth=VIEWER,
+        status=204,
+    )
+    async def _erase_contacts(self, request: web.Request) -> web.Response:
+        _, sub = await _buyer(request)
+        await self._contacts.erase(sub)
+        return web.Response(status=204, headers=NO_STORE)
 
     async def _visible(self, request: web.Request) -> tuple[Caller, Order]:
         caller = await known_caller(request)

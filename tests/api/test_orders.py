@@ -290,6 +290,20 @@ async def test_an_order_is_found_by_its_key_by_its_buyer_alone(house: House) -> 
     assert (await house.ask("GET", long, house.viewer()))[0] == 422
 
 
+async def test_a_buyer_erases_what_it_gave_and_nobody_elses(house: House) -> None:
+    sku = await house.sku()
+    orders = {}
+    for sub in ("ann", "bob"):
+        order = await house.paid(sku, sub)
+        path = orders[sub] = f"/v1/orders/{order['id']}"
+        await house.ask("PATCH", path, house.viewer(sub), {"contact": CONTACT})
+    erased = await house.client.delete("/v1/contact", headers=house.viewer("ann"))
+    assert (erased.status, await erased.read()) == (204, b"")
+    assert (await house.ask("GET", orders["ann"], house.viewer("ann")))[1]["contact"] is None
+    assert (await house.ask("GET", orders["bob"], house.viewer("bob")))[1]["contact"] == CONTACT
+    assert (await house.client.delete("/v1/contact")).status == 401
+
+
 async def test_contact_and_address_change_until_it_is_sent_and_are_offered_again(
     house: House,
 ) -> None:
