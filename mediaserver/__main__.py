@@ -70,6 +70,27 @@ def show_config(config: File = None, settings: Settings = []) -> int:  # noqa: B
     return 0
 
 
+@cli.command("doctor")
+def examine(
+    config: File = None,
+    settings: Settings = [],  # noqa: B006
+    url: Annotated[
+        str | None, typer.Option("--url", help="A running server to look at, from here.")
+    ] = None,
+) -> int:
+    """Look for what is missing on this machine, or between it and a server; 1 if something is."""
+    from mediaserver import doctor  # the other commands need not wait for all it imports
+
+    if url is None:
+        findings = list(doctor.examine_machine(load(config, settings=settings)))
+    else:
+        findings = asyncio.run(doctor.examine_server(url.rstrip("/")))
+    for finding in findings:
+        fix = "" if finding.level == "ok" else f": {finding.fix}"
+        typer.echo(f"{finding.level:<5} {finding.what}{fix}")
+    return 1 if any(finding.level == "fail" for finding in findings) else 0
+
+
 @cli.command(
     context_settings={
         "allow_extra_args": True,

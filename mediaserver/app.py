@@ -24,6 +24,7 @@ from config import Config
 from mediaserver.api import problem
 from mediaserver.api.access_log import AccessLogger
 from mediaserver.api.auth import CALLERS
+from mediaserver.api.connectivity import ConnectivityApi
 from mediaserver.api.health import HealthApi
 from mediaserver.api.hls import HlsApi
 from mediaserver.api.ingest import IngestMeter
@@ -308,6 +309,7 @@ class App:
                     "webrtc": lambda: _listening(self.transport),
                 }
             ),
+            ConnectivityApi(self.transport, limiter),
             self._metrics(),
         ):
             app.add_routes(part.routes())

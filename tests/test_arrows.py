@@ -22,14 +22,14 @@ LAYERS = (
     {"ingest", "transcode", "packager"},
     {"egress"},
     {"api"},
-    {"banner", "lifecycle", "logs"},  # what starts and stops the server
+    {"banner", "doctor", "lifecycle", "logs"},  # what starts and stops the server
     {"shop"},
     {"app"},
     {"__main__"},
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 # They alone join mediaserver to the other packages; the API speaks of commerce in its own words.
-COMPOSITION = {"shop", "app", "__main__"}
+COMPOSITION = {"doctor", "shop", "app", "__main__"}
 
 # What of ours a package may import besides itself.
 ALLOWED = {

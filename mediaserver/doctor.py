@@ -1,0 +1,237 @@
+"""`hawker doctor`: what a machine, a configuration or a server lacks, one line each, with the fix.
+
+Without a URL it looks at this machine before a start: ports, directories, limits, codecs. With one it is
+a client: does HTTP answer, are the clocks together, does the UDP port answer on every address that
+viewers are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import resource
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from importlib.resources import files
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal
+
+import aiohttp
+
+from config import Config
+from mediaserver.errors import ProtocolError
+from mediaserver.protocol import stun
+from mediaserver.rtc.transport import own_addresses
+
+FILES_WANTED = 8192  # a connection each, with room for segments and sockets of children
+BUFFER_BYTES = 4 << 20  # what the UDP socket asks for
+DISK_BYTES = 1 << 30
+CLOCK_S = 2.0
+ANSWER_S = 1.0  # of a check; asked three times
+CHECKS = 3
+HTTP_S = 10.0
+UDP_SEGMENT = 103  # linux/udp.h
+PRIORITY = 1853824767  # peer reflexive (RFC 8445 §5.1.2.1)
+CODECS = (("opus", "w"), ("aac", "w"), ("aac", "r"), ("libopus", "w"), ("mjpeg", "w"))
+
+Level = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what was looked at, and what to do about it where it is not as it should be."""
+
+    level: Level
+    what: str
+    fix: str = ""
+
+
+def examine_machine(config: Config) -> Iterator[Finding]:
+    """What a start with this configuration would meet."""
+    yield from _ports(config)
+    yield _directory(config.data.dir)
+    yield _disk(config.data.dir)
+    yield _open_files()
+    yield from _udp()
+    yield _codecs()
+    yield _hls_js()
+    yield _addresses(config)
+
+
+async def examine_server(url: str) -> list[Finding]:
+    """What a client at this place meets at a running server; `url` is its `http://host:port`."""
+    timeout = aiohttp.ClientTimeout(total=HTTP_S)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        try:
+            found = [await _ready(http, url), await _clock(http, url)]
+            async with http.post(f"{url}/v1/connectivity", ssl=False) as reply:
+                if reply.status != 201:
+                    what = f"the server gives no connectivity check: HTTP {reply.status}"
+                    return [*found, Finding("fail", what, "is this a Hawker of today?")]
+                offered = await reply.json()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            why = str(error) or type(error).__name__
+            fix = "is it running, and does a firewall let http.port through?"
+            return [Finding("fail", f"{url} does not answer: {why}", fix)]
+    checks = (_candidate(each, offered) for each in offered["candidates"])
+    return [*found, *await asyncio.gather(*checks)]
+
+
+def _ports(config: Config) -> Iterator[Finding]:
+    wanted = [
+        ("http.port", config.http.host, config.http.port, socket.SOCK_STREAM),
+        ("http.https_port", config.http.host, config.http.https_port, socket.SOCK_STREAM),
+        ("rtmp.port", config.rtmp.host, config.rtmp.port, socket.SOCK_STREAM),
+        ("webrtc.port", config.webrtc.host, config.webrtc.port, socket.SOCK_DGRAM),
+    ]
+    for key, host, port, kind in wanted:
+        if port > 0:
+            yield _port(key, host, port, kind)
+
+
+def _port(key: str, host: str, port: int, kind: socket.SocketKind) -> Finding:
+    transport = "udp" if kind == socket.SOCK_DGRAM else "tcp"
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            level: Level = "warn" if key == "http.https_port" else "fail"
+            fix = f"another program has it, or Hawker runs already; else set {key}"
+            return Finding(level, f"{key} {port}/{transport}: {error.strerror}", fix)
+    return Finding("ok", f"{key} {port}/{transport} is free")
+
+
+def _existing(directory: Path) -> Path:
+    whole = directory.absolute()
+    return next(each for each in (whole, *whole.parents) if each.exists())
+
+
+def _directory(directory: Path) -> Finding:
+    if os.access(_existing(directory), os.W_OK | os.X_OK):
+        return Finding("ok", f"data.dir {directory} can be written")
+    fix = "give the server's user the right to it, or set data.dir to another"
+    return Finding("fail", f"data.dir {directory} cannot be written", fix)
+
+
+def _disk(directory: Path) -> Finding:
+    free = shutil.disk_usage(_existing(directory)).free
+    what = f"{free / (1 << 30):.1f} GiB free for data.dir"
+    return Finding("ok" if free >= DISK_BYTES else "warn", what, "orders want a disk with room")
+
+
+def _open_files() -> Finding:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    what = f"{soft} open files allowed"
+    fix = f"ulimit -n {FILES_WANTED}, or LimitNOFILE={FILES_WANTED} in the systemd unit"
+    return Finding("ok" if soft >= FILES_WANTED else "warn", what, fix)
+
+
+def _udp() -> Iterator[Finding]:
+    for name in ("rmem_max", "wmem_max"):
+        path = Path("/proc/sys/net/core") / name
+        if path.exists():
+            most = int(path.read_text("ascii"))
+            fix = f"sysctl -w net.core.{name}={BUFFER_BYTES}, and in /etc/sysctl.d to last"
+            level: Level = "ok" if most >= BUFFER_BYTES else "warn"
+            yield Finding(level, f"net.core.{name} is {most}", fix)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1200)
+        except OSError:
+            fix = "Linux 4.18 or newer sends two to three times as fast"
+            yield Finding("warn", "no UDP segmentation offload here", fix)
+        else:
+            yield Finding("ok", "UDP segmentation offload is there")
+
+
+def _codecs() -> Finding:
+    codec = importlib.import_module("av.codec").Codec
+    missing = []
+    for name, mode in CODECS:
+        try:
+            codec(name, mode)
+        except ValueError:
+            missing.append(name)
+    fix = "install the av wheel from PyPI: python -m pip install --force-reinstall av"
+    if missing:
+        return Finding("fail", f"codecs missing in av: {', '.join(missing)}", fix)
+    return Finding("ok", "codecs for sound and pictures are there")
+
+
+def _hls_js() -> Finding:
+    script = Path(str(files("overlay"))) / "web/node_modules/hls.js/dist/hls.min.js"
+    if script.is_file():
+        return Finding("ok", "hls.js is installed")
+    fix = "make setup, or npm ci in overlay/web"
+    return Finding("warn", "hls.js is missing: HLS plays in Safari only", fix)
+
+
+def _addresses(config: Config) -> Finding:
+    offered = list(config.webrtc.public_addresses) or own_addresses(config.webrtc.host)
+    what = f"browsers are told {', '.join(offered)} for WebRTC"
+    if config.webrtc.public_addresses or any(_is_public(each) for each in offered):
+        return Finding("ok", what)
+    fix = "viewers outside this network want webrtc.public_addresses"
+    return Finding("warn", what, fix)
+
+
+def _is_public(address: str) -> bool:
+    return ip_address(address).is_global
+
+
+async def _ready(http: aiohttp.ClientSession, url: str) -> Finding:
+    async with http.get(f"{url}/readyz", ssl=False) as reply:
+        answer: dict[str, Any] = await reply.json(content_type=None)
+    if reply.status == 200:
+        return Finding("ok", f"{url} answers and is ready")
+    checks = answer.get("checks", {})
+    failed = [f"{name} {state}" for name, state in checks.items() if state != "ok"]
+    return Finding("fail", f"{url} is not ready: {', '.join(failed)}", "its log says why")
+
+
+async def _clock(http: aiohttp.ClientSession, url: str) -> Finding:
+    async with http.get(f"{url}/healthz", ssl=False) as reply:
+        theirs = parsedate_to_datetime(reply.headers["Date"])
+    apart_s = abs((datetime.now(UTC) - theirs).total_seconds())
+    what = f"its clock and ours are {apart_s:.0f} s apart"
+    fix = "let both machines keep time by NTP: timedatectl set-ntp true"
+    return Finding("ok" if apart_s <= CLOCK_S else "warn", what, fix)
+
+
+async def _candidate(candidate: dict[str, Any], offered: dict[str, Any]) -> Finding:
+    address, port = candidate["address"], candidate["port"]
+    what = f"{address}:{port}/udp"
+    if await _answers(address, port, offered["ufrag"], offered["password"]):
+        return Finding("ok", f"{what} answers")
+    fix = "let webrtc.port through as UDP, or leave this address out of webrtc.public_addresses"
+    return Finding("fail", f"{what} does not answer from here", fix)
+
+
+async def _answers(address: str, port: int, ufrag: str, password: str) -> bool:
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        for _ in range(CHECKS):
+            transaction = secrets.token_bytes(12)
+            request = stun.binding_request(
+                transaction, f"{ufrag}:doctor", password.encode(), PRIORITY, 1, use_candidate=False
+            )
+            try:
+                sock.connect((address, port))
+                sock.send(request)
+                async with asyncio.timeout(ANSWER_S):
+                    answer = stun.parse(await loop.sock_recv(sock, 1500))
+            except (OSError, TimeoutError, ProtocolError):
+                continue
+            if answer.transaction_id == transaction:
+                return answer.message_type == stun.BINDING_SUCCESS
+    return False
