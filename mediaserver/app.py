@@ -7,6 +7,7 @@ removed, and the store is closed last.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 import sys
@@ -339,6 +340,15 @@ class App:
             "hawker_rtp_send_errors_total", "Datagrams not sent.", lambda: sender.errors
         )
         metrics.counter(
+            "hawker_rtp_retransmissions_total", "RTP packets sent again.", lambda: sender.resent
+        )
+        metrics.gauge(
+            "hawker_viewer_bandwidth_bps",
+            "What WebRTC viewers' links carry by their own estimate.",
+            self.whep.estimates,
+            ["of"],
+        )
+        metrics.counter(
             "hawker_rtp_send_passes_total",
             "Turns of the sender on the loop.",
             lambda: sender.passes,
@@ -352,6 +362,9 @@ class App:
             "hawker_rtp_send_pass_cpu_seconds_total",
             "CPU time of those turns.",
             lambda: sender.pass_cpu_s,
+        )
+        metrics.gauge(
+            "hawker_asyncio_tasks", "Tasks of the loop.", lambda: len(asyncio.all_tasks())
         )
         metrics.gauge(
             "hawker_event_sessions",

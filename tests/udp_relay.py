@@ -24,6 +24,8 @@ Send = Callable[[bytes], None]
 
 MAX_CLIENTS = 64
 MAX_IN_FLIGHT = 4096
+QUEUE_S = 0.3  # what a thin link holds before it drops: a home router's usual depth
+OVERHEAD_BYTES = 28  # IPv4 and UDP headers, which a link carries too
 REORDER_S = 0.012  # a reordered datagram arrives this much later than those after it
 
 
@@ -47,6 +49,20 @@ class _Path:
     reorder: float
     dice: random.Random
     counts: Counts = field(default_factory=Counts)
+    rate_bps: float = 0.0  # 0: as fast as it comes
+    queue_s: float = QUEUE_S
+    free_at: float = 0.0  # when the link has sent what it holds
+
+    def queue(self, size: int, now: float) -> float | None:
+        """Seconds until a datagram has left a link of `rate_bps`; None when its queue is full."""
+        if not self.rate_bps:
+            return 0.0
+        begins = max(self.free_at, now)
+        if begins - now > self.queue_s:
+            self.counts.overflowed += 1
+            return None
+        self.free_at = begins + (size + OVERHEAD_BYTES) * 8 / self.rate_bps
+        return self.free_at - now
 
     def fate(self) -> float | None:
         """Seconds to hold the next datagram; None when it is lost.
@@ -147,6 +163,11 @@ class UdpRelay:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.stop()
 
+    def set_rate(self, direction: Direction, rate_bps: float, queue_s: float = QUEUE_S) -> None:
+        """Make a direction as thin as that, with a queue of so many seconds; 0 lifts it."""
+        path = self._paths[direction]
+        path.rate_bps, path.queue_s = rate_bps, queue_s
+
     def set_loss(self, direction: Direction, loss: float) -> None:
         self._paths[direction].loss = loss
 
@@ -195,6 +216,10 @@ class UdpRelay:
         hold_s = path.fate()
         if hold_s is None:
             return
+        queued_s = path.queue(len(data), asyncio.get_running_loop().time())
+        if queued_s is None:
+            return
+        hold_s += queued_s
         path.counts.passed += 1
         if not hold_s:
             send(data)

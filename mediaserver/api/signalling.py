@@ -1,16 +1,39 @@
-"""What WHIP (RFC 9725) and WHEP share over HTTP: the offer's body, the 201, CORS, bearer tokens."""
+"""What WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep) share over HTTP: offers, the 201, a session's
+resource with trickle and ICE restart, preflight, bearer tokens.
+
+An entity-tag names an ICE session (§4.3.1): it is our username fragment. Every PATCH wants If-Match,
+with that tag to trickle and `*` to restart ICE; DELETE ignores it. Candidates of peers are read and
+then left alone: an ICE-lite agent learns addresses from checks.
+"""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from mediaserver.api.body import read_body
-from mediaserver.errors import PeerError, Unauthorized
+from mediaserver.api.preconditions import NO_STORE, etag, if_match
+from mediaserver.errors import NotFound, PeerError, Unauthorized
+from mediaserver.protocol import sdp_fragment
+from mediaserver.protocol.sdp_fragment import MAX_FRAGMENT_BYTES
+from mediaserver.rtc.session import Handler, Session
+from mediaserver.rtc.transport import Transport
 
 OFFER_BYTES = 64 << 10  # Chromium's offers are 7 kB
+OFFER_TYPE = "application/sdp"
 CORS = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Location, ETag, Link, Retry-After",
+    "Access-Control-Expose-Headers": "Location, ETag, Link, Retry-After, Allow, Accept-Post, "
+    "Accept-Patch",
+}
+ACCEPT_POST = {"Accept-Post": OFFER_TYPE}
+ACCEPT_PATCH = {"Accept-Patch": sdp_fragment.MEDIA_TYPE}  # RFC 5789 §3.1
+PATCH_REFUSALS = {
+    400: "malformed",
+    404: "not_found",
+    408: "too_slow",
+    413: "too_large",
+    415: "unsupported_media_type unsupported_coding",
+    429: "too_many",
 }
 
 
@@ -20,11 +43,72 @@ class UnsupportedMediaType(PeerError):
     title = "Unsupported media type"
 
 
+class OtherIceSession(PeerError):
+    status = 412
+    code = "stale"
+    title = "Precondition failed"
+
+
+class Sessions:
+    """The session resources of one protocol: those of the port whose handler is of one class."""
+
+    def __init__(self, transport: Transport, handler: type[Handler]) -> None:
+        self._transport = transport
+        self._handler = handler
+
+    def find(self, resource: str) -> Session:
+        """Raises NotFound."""
+        session = self._transport.sessions.get(resource)
+        if session is None or not isinstance(session.handler, self._handler):
+            raise NotFound("no such session")
+        return session
+
+    async def get(self, request: web.Request) -> web.Response:
+        """A session has no representation: 204 while it is there (RFC 9725 §4.1)."""
+        self.find(request.match_info["resource"])
+        return web.Response(status=204, headers={**CORS, **NO_STORE})
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """204 to a trickle, 200 with our new credentials to an ICE restart (RFC 9725 §4.3).
+
+        Raises NotFound, UnsupportedMediaType, TooLarge, TooSlow, IfMatchMissing, OtherIceSession,
+        ProtocolError.
+        """
+        resource = request.match_info["resource"]
+        self.find(resource)
+        body = await _read(request, sdp_fragment.MEDIA_TYPE, MAX_FRAGMENT_BYTES, ACCEPT_PATCH)
+        session = self.find(resource)  # it may have ended meanwhile
+        if not if_match(request, session.ufrag):
+            raise OtherIceSession("If-Match names an ICE session that is not the newest")
+        peer = sdp_fragment.parse(body).credentials
+        if peer is None or peer == session.peer:
+            return web.Response(status=204, headers=CORS)
+        restarted = sdp_fragment.serialize(self._transport.restart_ice(session, peer))
+        headers = {**CORS, **etag(session.ufrag)}
+        return web.Response(body=restarted, content_type=sdp_fragment.MEDIA_TYPE, headers=headers)
+
+    def created(
+        self, answer: str, path: str, resource: str, links: str | None = None
+    ) -> web.Response:
+        """201 with the answer; `path` is that of the new session's resource."""
+        headers = {**CORS, **etag(self.find(resource).ufrag), "Location": path}
+        if links is not None:
+            headers["Link"] = links
+        body = answer.encode()  # bytes: with text, aiohttp would put a charset behind the type
+        return web.Response(status=201, body=body, content_type=OFFER_TYPE, headers=headers)
+
+
 async def read_offer(request: web.Request) -> bytes:
     """The SDP offer; raises UnsupportedMediaType, TooLarge or TooSlow."""
-    if request.content_type != "application/sdp":
-        raise UnsupportedMediaType("send the offer as application/sdp")
-    return await read_body(request, OFFER_BYTES)
+    return await _read(request, OFFER_TYPE, OFFER_BYTES, ACCEPT_POST)
+
+
+async def _read(
+    request: web.Request, media_type: str, most_bytes: int, accepted: dict[str, str]
+) -> bytes:
+    if request.content_type != media_type:
+        raise UnsupportedMediaType(f"send it as {media_type}", headers=accepted)
+    return await read_body(request, most_bytes)
 
 
 def bearer(request: web.Request) -> str | None:
@@ -40,22 +124,22 @@ def required_bearer(request: web.Request) -> str:
     return token
 
 
-def created(answer: str, resource: str, resource_id: str, links: str | None = None) -> web.Response:
-    """201 with the answer; `resource` is the path that DELETE takes."""
-    headers = {**CORS, "Location": resource, "ETag": f'"{resource_id}"'}
-    if links is not None:
-        headers["Link"] = links
-    body = answer.encode()  # bytes: with text, aiohttp would put a charset behind the type
-    return web.Response(status=201, body=body, content_type="application/sdp", headers=headers)
-
-
-async def options(request: web.Request) -> web.Response:
+async def endpoint_options(request: web.Request) -> web.Response:
     """CORS preflight, and what may be posted (RFC 9725 §4.2)."""
+    return _options("GET, HEAD, OPTIONS, POST", ACCEPT_POST)
+
+
+async def session_options(request: web.Request) -> web.Response:
+    return _options("DELETE, GET, HEAD, OPTIONS, PATCH", ACCEPT_PATCH)
+
+
+def _options(methods: str, accepted: dict[str, str]) -> web.Response:
     headers = {
         **CORS,
-        "Access-Control-Allow-Methods": "OPTIONS, POST, DELETE",
+        **accepted,
+        "Allow": methods,
+        "Access-Control-Allow-Methods": methods,
         "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
         "Access-Control-Max-Age": "86400",
-        "Accept-Post": "application/sdp",
     }
-    return web.Response(status=204, headers=headers)
+    return web.Response(headers=headers)

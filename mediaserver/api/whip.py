@@ -1,4 +1,4 @@
-"""WHIP over HTTP (RFC 9725): POST an offer with the stream key, DELETE the session."""
+"""WHIP over HTTP (RFC 9725): POST an offer with the stream key; PATCH and DELETE the session."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ from aiohttp import web
 
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.operation import STREAM_KEY, operation
-from mediaserver.api.signalling import CORS, created, options, read_offer, required_bearer
-from mediaserver.ingest.whip import WhipIngest
+from mediaserver.api.preconditions import NO_STORE
+from mediaserver.api.signalling import (
+    CORS,
+    PATCH_REFUSALS,
+    Sessions,
+    endpoint_options,
+    read_offer,
+    required_bearer,
+    session_options,
+)
+from mediaserver.ingest.whip import WhipIngest, WhipPublisher
+from mediaserver.protocol import sdp_fragment
 
 
 class WhipApi:
@@ -16,13 +26,17 @@ class WhipApi:
     def __init__(self, ingest: WhipIngest, limiter: AddressLimiter) -> None:
         self._ingest = ingest
         self._limiter = limiter
+        self._sessions = Sessions(ingest.transport, WhipPublisher)
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.post("/whip", self._post),
-            web.options("/whip", options),
+            web.get("/whip", self._get),
+            web.options("/whip", endpoint_options),
+            web.patch("/whip/{resource}", self._patch),
             web.delete("/whip/{resource}", self._delete),
-            web.options("/whip/{resource}", options),
+            web.get("/whip/{resource}", self._get_session),
+            web.options("/whip/{resource}", session_options),
         ]
 
     @operation(
@@ -40,8 +54,8 @@ class WhipApi:
             429: "too_many",
             503: "unavailable",
         },
-        description="RFC 9725: an SDP offer comes in, the answer goes out. "
-        "`Location` is the session, which DELETE ends.",
+        description="RFC 9725: an SDP offer comes in, the answer goes out. `Location` is the session: "
+        "PATCH trickles candidates and restarts ICE, DELETE ends it. `ETag` names its ICE session.",
         reply_headers=("Location", "ETag"),
     )
     async def _post(self, request: web.Request) -> web.Response:
@@ -49,7 +63,43 @@ class WhipApi:
         key = required_bearer(request)
         offer = await read_offer(request)
         resource, answer = await self._ingest.publish(key, offer, request.remote or "")
-        return created(answer, f"/whip/{resource}", resource)
+        return self._sessions.created(answer, f"/whip/{resource}", resource)
+
+    @operation(
+        "See whether WHIP is spoken here",
+        "media",
+        status=204,
+        description="There is no representation (RFC 9725 §4.1): the answer is empty.",
+    )
+    async def _get(self, request: web.Request) -> web.Response:
+        return web.Response(status=204, headers={**CORS, **NO_STORE})
+
+    @operation(
+        "Trickle candidates or restart ICE",
+        "media",
+        body=sdp_fragment.MEDIA_TYPE,
+        reply=sdp_fragment.MEDIA_TYPE,
+        headers=("If-Match",),
+        errors=PATCH_REFUSALS,
+        description="RFC 9725 §4.3. A fragment with the credentials of the offer trickles candidates: "
+        "`If-Match` is the `ETag`, and the answer an empty 204. With other credentials it restarts ICE: "
+        "`If-Match` is `*`, and the answer 200 with the server's new credentials, its candidates and "
+        "the new `ETag`. Media goes on, and the old credentials do until a check with the new ones.",
+        reply_headers=("ETag",),
+    )
+    async def _patch(self, request: web.Request) -> web.Response:
+        self._limiter.check(request.remote)
+        return await self._sessions.patch(request)
+
+    @operation(
+        "See whether a publication is there",
+        "media",
+        status=204,
+        errors={404: "not_found"},
+        description="There is no representation (RFC 9725 §4.1): the answer is empty.",
+    )
+    async def _get_session(self, request: web.Request) -> web.Response:
+        return await self._sessions.get(request)
 
     @operation(
         "Stop publishing",

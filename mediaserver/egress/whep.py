@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from mediaserver.errors import Conflict, NotFound, NotLive, ProtocolError
@@ -45,14 +47,27 @@ class Messages(Protocol):
         """The session has ended; may be called for one that was never opened."""
 
 
+@dataclass(slots=True)
+class Accepted:
+    """What was agreed upon with a viewer: payload types, -1 where there is none.
+
+    `sctp` is the viewer's SCTP port and its largest message in bytes.
+    """
+
+    video: int = -1
+    audio: int = -1
+    rtx: int = -1
+    sctp: tuple[int, int] | None = None
+
+
 class WhepSession:
     """One viewer's session; a `Viewer` of the broadcast once it is connected."""
 
-    def __init__(self, channel: Channel, payload_types: tuple[int, int], token: str | None) -> None:
+    def __init__(self, channel: Channel, accepted: Accepted, token: str | None) -> None:
         self.channel = channel
         self.session: Session | None = None
         self.viewer: Viewer | None = None
-        self._payload_types = payload_types
+        self._accepted = accepted
         self._token = token
 
     def send(self, channel: int, data: str | bytes) -> bool:
@@ -64,7 +79,12 @@ class WhepSession:
         assert session.srtp is not None and session.address is not None
         broadcast = self.channel.broadcast
         self.viewer = Viewer(
-            broadcast, session.srtp, session.address, self._payload_types, session.send
+            broadcast,
+            session.srtp,
+            session.address,
+            (self._accepted.video, self._accepted.audio),
+            session.send,
+            self._accepted.rtx,
         )
         self.viewer.report(broadcast.sender_reports(time.time()))
         broadcast.add(self.viewer)
@@ -186,6 +206,19 @@ class WhepEgress:
         channel = self._channels.get(name)
         return len(channel.broadcast.viewers) if channel else 0
 
+    def estimates(self) -> dict[str, float]:
+        """The least and the median of what viewers' links carry by their own account, in bit/s.
+
+        Over all streams: `min` and the lower `median`; empty while nobody has told.
+        """
+        channels = self._channels.values()
+        told = [each for channel in channels if (each := channel.broadcast.estimates())]
+        if not told:
+            return {}
+        viewers = (viewer for channel in channels for viewer in channel.broadcast.viewers)
+        median_bps = statistics.median_low(each.remb_bps for each in viewers if each.remb_bps)
+        return {"min": min(each.min_bps for each in told), "median": median_bps}
+
     def rtp_base(self, name: str) -> int | None:
         """The RTP timestamp of media time 0 in a stream's video, None while nobody watches it."""
         channel = self._channels.get(name)
@@ -213,13 +246,13 @@ class WhepEgress:
             channel.close_unless_watched()
 
     def _open(self, channel: Channel, offer: sdp.Offer, token: str | None) -> tuple[str, str]:
-        medias, payload_types, sctp = _accept(offer, channel.broadcast)
-        whep = WhepSession(channel, payload_types, token)
+        medias, accepted = _accept(offer, channel.broadcast)
+        whep = WhepSession(channel, accepted, token)
         session, answer = self.transport.accept(
             whep,
             offer,
             medias,
-            sctp=sctp,
+            sctp=accepted.sctp,
             cname=channel.broadcast.cname,
             stream_id=f"hawker-{channel.stream.name}",
         )
@@ -278,25 +311,49 @@ class WhepEgress:
 
 def _accept(
     offer: sdp.Offer, broadcast: Broadcast
-) -> tuple[list[sdp.AnswerMedia | None], tuple[int, int], tuple[int, int] | None]:
-    medias: list[sdp.AnswerMedia | None] = []
-    chosen = {"video": -1, "audio": -1}
-    sctp: tuple[int, int] | None = None
-    for media in offer.medias:
-        if media.usable and media.kind == "application" and sctp is None:
-            sctp = (media.sctp_port or 5000, media.max_message_size)
-            medias.append(sdp.AnswerMedia(max_message_size=MAX_MESSAGE_BYTES))
-            continue
-        payload_type: int | None = None
-        if media.usable and chosen.get(media.kind) == -1:
-            choose = sdp.choose_h264 if media.kind == "video" else sdp.choose_opus
-            if media.direction in ("recvonly", "sendrecv"):
-                payload_type = choose(media)
-        if payload_type is None:
-            medias.append(None)
-            continue
-        chosen[media.kind] = payload_type
-        line = broadcast.video if media.kind == "video" else broadcast.audio
-        codec = sdp.with_feedback(media.payloads[payload_type], FEEDBACK)
-        medias.append(sdp.AnswerMedia("sendonly", {payload_type: codec}, ssrc=line.ssrc))
-    return medias, (chosen["video"], chosen["audio"]), sctp
+) -> tuple[list[sdp.AnswerMedia | None], Accepted]:
+    accepted = Accepted()
+    return [_accept_media(media, accepted, broadcast) for media in offer.medias], accepted
+
+
+def _accept_media(
+    media: sdp.OfferMedia, accepted: Accepted, broadcast: Broadcast
+) -> sdp.AnswerMedia | None:
+    if media.usable and media.kind == "application" and accepted.sctp is None:
+        accepted.sctp = (media.sctp_port or 5000, media.max_message_size)
+        return sdp.AnswerMedia(max_message_size=MAX_MESSAGE_BYTES)
+    if media.usable and media.direction in ("recvonly", "sendrecv"):
+        if media.kind == "video" and accepted.video < 0:
+            return _accept_video(media, accepted, broadcast)
+        if media.kind == "audio" and accepted.audio < 0:
+            return _accept_audio(media, accepted, broadcast)
+    return None
+
+
+def _accept_video(
+    media: sdp.OfferMedia, accepted: Accepted, broadcast: Broadcast
+) -> sdp.AnswerMedia | None:
+    payload_type = sdp.choose_h264(media)
+    if payload_type is None:
+        return None
+    accepted.video = payload_type
+    codecs = {payload_type: sdp.with_feedback(media.payloads[payload_type], FEEDBACK)}
+    rtx = sdp.choose_rtx(media, payload_type)
+    if rtx is None:
+        return sdp.AnswerMedia("sendonly", codecs, ssrc=broadcast.video.ssrc)
+    accepted.rtx = rtx
+    codecs[rtx] = sdp.with_feedback(media.payloads[rtx], frozenset())
+    return sdp.AnswerMedia(
+        "sendonly", codecs, ssrc=broadcast.video.ssrc, rtx_ssrc=broadcast.rtx_ssrc
+    )
+
+
+def _accept_audio(
+    media: sdp.OfferMedia, accepted: Accepted, broadcast: Broadcast
+) -> sdp.AnswerMedia | None:
+    payload_type = sdp.choose_opus(media)
+    if payload_type is None:
+        return None
+    accepted.audio = payload_type
+    codec = sdp.with_feedback(media.payloads[payload_type], FEEDBACK)
+    return sdp.AnswerMedia("sendonly", {payload_type: codec}, ssrc=broadcast.audio.ssrc)

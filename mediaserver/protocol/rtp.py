@@ -48,6 +48,19 @@ class RtpPacket:
                 return self.extension_data[start:end]
         return None
 
+    def extension_u16(self, identifier: int) -> int | None:
+        """An element of two bytes, None if it is not there; for one that is asked of every packet."""
+        data = self.extension_data
+        # Mostly it is the first, in the one-byte form.
+        if (
+            len(data) >= 3
+            and data[0] == identifier << 4 | 1
+            and self.extension_profile == ONE_BYTE_PROFILE
+        ):
+            return data[1] << 8 | data[2]
+        value = self.extension(identifier)
+        return int.from_bytes(value, "big") if value is not None and len(value) == 2 else None
+
     def extensions(self) -> dict[int, bytes]:
         """All elements by id; where one is cut short, those before it."""
         data = self.extension_data

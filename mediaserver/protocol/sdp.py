@@ -155,16 +155,6 @@ class AnswerMedia:
     max_message_size: int = DEFAULT_MAX_MESSAGE_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class Fragment:
-    """The body of a PATCH, application/trickle-ice-sdpfrag (RFC 8840, RFC 9725 §4.3)."""
-
-    ice_ufrag: str
-    ice_pwd: str
-    candidates: tuple[Candidate, ...]
-    end_of_candidates: bool
-
-
 class _Section:
     """The lines of the session part, or of one m-line: attributes by name, in order."""
 
@@ -209,18 +199,6 @@ def parse(text: str | bytes) -> Offer:
         ice_lite="ice-lite" in session.attributes,
         ice_options=frozenset(session.first("ice-options").split()),
         medias=tuple(medias),
-    )
-
-
-def parse_fragment(text: str | bytes) -> Fragment:
-    """Read the body of a trickle or ICE restart PATCH; all sections share one transport."""
-    session, sections = _sections(_lines(text))
-    parts = [session, *sections]
-    return Fragment(
-        ice_ufrag=_ice(parts, "ice-ufrag"),
-        ice_pwd=_ice(parts, "ice-pwd"),
-        candidates=tuple(_candidates(line for part in parts for line in part.all("candidate"))),
-        end_of_candidates=any("end-of-candidates" in part.attributes for part in parts),
     )
 
 
@@ -569,6 +547,19 @@ def choose_opus(media: OfferMedia) -> int | None:
     return next(iter(_payload_types(media, "opus", ("0",))), None)
 
 
+def choose_rtx(media: OfferMedia, payload_type: int) -> int | None:
+    """The payload type of retransmissions of `payload_type` (RFC 4588 §8.6), None without.
+
+    Only where the codec is also asked for again: RTX is of no use without NACK (§8.1).
+    """
+    rtx = media.rtx.get(payload_type)
+    if rtx is None or rtx not in _payload_types(media, "rtx", ("0",)):
+        return None
+    original = media.payloads[payload_type]
+    same_clock = media.payloads[rtx].clock_rate == original.clock_rate
+    return rtx if same_clock and "nack" in original.rtcp_fb else None
+
+
 def _payload_types(media: OfferMedia, name: str, modes: tuple[str, ...]) -> list[int]:
     if not media.usable:
         return []
@@ -594,6 +585,21 @@ def _profile_rank(profile_level_id: str) -> int | None:
 def with_feedback(codec: Codec, feedback: frozenset[str]) -> Codec:
     """The codec with those of its rtcp-fb that we support."""
     return replace(codec, rtcp_fb=codec.rtcp_fb & feedback)
+
+
+def with_settings(codec: Codec, settings: Mapping[str, str]) -> Codec:
+    """The codec with these fmtp parameters added, over those that the offer gave it."""
+    return replace(codec, fmtp={**codec.fmtp, **settings})
+
+
+def receiving_opus(codec: Codec) -> Codec:
+    """The fmtp of who receives all that Opus has (RFC 7587 §6.1 and §7.1).
+
+    Each side says what it would get, so `stereo=1` stands whatever was offered; FEC where the other
+    side knows of it. The sprop- parameters tell of what the offerer sends, and are not repeated.
+    """
+    offered = {name: v for name, v in codec.fmtp.items() if not name.startswith("sprop-")}
+    return replace(codec, fmtp={**offered, "stereo": "1"})
 
 
 def write_answer(
@@ -642,22 +648,6 @@ def write_answer(
             continue
         lines += _accepted(media, answer, cname, stream_id, transport + gathered)
         gathered = []
-    return "\r\n".join(lines) + "\r\n"
-
-
-def write_fragment(
-    offer: Offer, *, ice_ufrag: str, ice_pwd: str, candidates: Sequence[Candidate]
-) -> str:
-    """The answer to an ICE restart PATCH: our new credentials, for the first usable m-line."""
-    media = next((media for media in offer.medias if media.usable), offer.medias[0])
-    lines = ["a=ice-lite"]
-    if offer.bundle:
-        lines.append("a=group:BUNDLE " + " ".join(offer.bundle))
-    lines.append(f"m={media.kind} 9 {media.protocol} {media.formats[0]}")
-    if media.mid:
-        lines.append(f"a=mid:{media.mid}")
-    lines += [f"a=ice-ufrag:{ice_ufrag}", f"a=ice-pwd:{ice_pwd}"]
-    lines += [*map(_candidate_line, candidates), "a=end-of-candidates"]
     return "\r\n".join(lines) + "\r\n"
 
 

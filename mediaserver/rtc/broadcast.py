@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -47,6 +48,7 @@ TICK_S = 0.0025
 DRAIN_TICKS = 8  # a keyframe is spread over at most 20 ms
 CATCH_UP_SPEED = 3.0
 CATCH_UP_PACKETS = 12  # per tick: 45 Mbit/s at most
+ASK_AGAIN_S = 0.5  # between two looks at who still waits for a keyframe
 REPLAYS = 512  # pieces of a group of pictures laid out for joiners: 7 MB at most
 
 
@@ -134,6 +136,15 @@ class Line:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """What the viewers' links carry by their own account (REMB), in bit/s."""
+
+    viewers: int  # who have told
+    min_bps: int
+    median_bps: int
+
+
 class Cohort:
     """Viewers that get the same bytes before encryption; the lists are replaced, never changed."""
 
@@ -160,7 +171,8 @@ class Broadcast:
         self.clock = clock
         self.cname = secrets.token_hex(8)
         self.video = Line(VIDEO_CLOCK_RATE)
-        # never the SSRC of video: with one key, that would be the same nonces for other bytes
+        # never the SSRC of video: with one key, that would be the same nonces for other bytes;
+        # nor may the two be `rtx_ssrc`
         self.audio = Line(OPUS_CLOCK_RATE, self.video.ssrc ^ 2)
         self.viewers: set[Viewer] = set()
         self._cohorts: dict[tuple[int, int], Cohort] = {}
@@ -169,7 +181,9 @@ class Broadcast:
         self._turn = 0  # which of them comes first
         self._replays: dict[tuple[int, int, int], list[Run]] = {}
         self._waiting: set[Viewer] = set()
+        self._asking: set[Viewer] = set()  # those whose wish for a keyframe is still open
         self._timer: asyncio.TimerHandle | None = None
+        self._ask_timer: asyncio.TimerHandle | None = None
         self._epoch_ms = 0.0  # UTC of media time 0
         self._track: Track | None = None
         self._parameter_sets: list[bytes] = []
@@ -207,9 +221,11 @@ class Broadcast:
             start = False
         line.last_pts = packet.pts
         if packet.keyframe and frame:
-            for viewer in self._waiting:
+            entering = {viewer for viewer in self._waiting if viewer.may_resume(now)}
+            for viewer in entering:
                 self._enter(viewer, frame[0].index)
-            self._waiting.clear()
+            self._waiting -= entering
+            self._asking &= self._waiting  # the others have what they asked for
         self._pending.extend(frame)
         self._release_group()
 
@@ -232,14 +248,15 @@ class Broadcast:
                 self._catching_up.add(viewer)
                 self._arm()
         else:
-            self._waiting.add(viewer)
-            self.request_keyframe()
+            self._wait(viewer)
 
     def remove(self, viewer: Viewer) -> None:
         """A viewer leaves; batches in flight may still reach it."""
         self.viewers.discard(viewer)
         self._catching_up.discard(viewer)
         self._waiting.discard(viewer)
+        self._asking.discard(viewer)
+        viewer.leave()
         cohort = self._cohort(viewer)
         cohort.video = [route for route in cohort.video if route is not viewer.video]
         cohort.audio = [route for route in cohort.audio if route is not viewer.audio]
@@ -255,8 +272,29 @@ class Broadcast:
         cohort = self._cohort(viewer)
         cohort.video = [route for route in cohort.video if route is not viewer.video]
         viewer.pause_video(sent)
-        self._waiting.add(viewer)
-        self.request_keyframe()
+        self._wait(viewer)
+
+    def ask_keyframe(self, viewer: Viewer) -> None:
+        """A viewer needs a keyframe: asked for as soon as it may, and again until there is one."""
+        if viewer not in self.viewers:
+            return  # it has left meanwhile
+        self._asking.add(viewer)
+        if viewer.may_ask(self.clock()):
+            self.request_keyframe()
+        if self._ask_timer is None:
+            self._arm_asking()
+
+    @property
+    def rtx_ssrc(self) -> int:
+        """Of the retransmissions of video; each viewer's have a numbering of their own."""
+        return self.video.ssrc ^ 4
+
+    def estimates(self) -> Estimates | None:
+        """The viewers' own estimates of their links; None while nobody has told one."""
+        told = [viewer.remb_bps for viewer in self.viewers if viewer.remb_bps]
+        if not told:
+            return None
+        return Estimates(len(told), min(told), statistics.median_low(told))
 
     @property
     def bytes_per_s(self) -> float:
@@ -276,18 +314,34 @@ class Broadcast:
         )
 
     def housekeep(self, now: float) -> None:
-        """About once a second: rates and rings, and a keyframe for who still waits for one."""
+        """About once a second: rates and rings."""
         for line in (self.video, self.audio):
             line.measure(now)
             self._prune(line, now)
-        if self._waiting:
-            self.request_keyframe()  # the first request may have been lost on its way
 
     def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._ask_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._ask_timer = None
         self._pending.clear()
+
+    def _wait(self, viewer: Viewer) -> None:
+        self._waiting.add(viewer)
+        self.ask_keyframe(viewer)
+
+    def _arm_asking(self) -> None:
+        self._ask_timer = asyncio.get_running_loop().call_later(ASK_AGAIN_S, self._ask_again)
+
+    def _ask_again(self) -> None:
+        """The first request may have been lost on its way, or a viewer had to be patient."""
+        self._ask_timer = None
+        if not self._asking:
+            return
+        now = self.clock()
+        if [viewer for viewer in self._asking if viewer.may_ask(now)]:
+            self.request_keyframe()
+        self._arm_asking()
 
     def _cohort(self, viewer: Viewer) -> Cohort:
         cohort = self._cohorts.get(viewer.payload_types)
@@ -352,8 +406,7 @@ class Broadcast:
             packet = line.ring.get(viewer.position)
             if packet is None:  # let go of meanwhile: the ring is bounded
                 viewer.pause_video(viewer.position)
-                self._waiting.add(viewer)
-                self.request_keyframe()
+                self._wait(viewer)
                 return True
             if packet.media_s > due_s:
                 break

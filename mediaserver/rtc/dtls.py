@@ -1,13 +1,16 @@
-"""aiortc's DTLS and SCTP behind an ICE path of ours: every private seam we use stands in this file.
+"""aiortc's DTLS and SCTP behind an ICE path of ours: their private seams stand here and in sctp.py.
 
 Seams, each held by a contract test: `RTCDtlsTransport(path, [certificate])` asks of its ICE transport
 only `role`, `_recv` and `_send`; `_set_role`, `_set_state`, `_setup_srtp`, `_srtp_profiles`, `_ssl`;
-`_write_ssl`; `RTCCertificate._create_ssl_context`; of `RTCSctpTransport` the methods and fields that
-`Sctp` below overrides and looks at.
+`_write_ssl`, `_send_data`, `_data_receiver`; `RTCCertificate._create_ssl_context`. Of pyOpenSSL the four
+calls of OpenSSL that a record takes (`SSL._lib`, and a connection's `_ssl`, `_into_ssl`, `_from_ssl`):
+its own methods around them allocate and check for twice the time.
 
 What differs from stock: one certificate and one SSL context serve every session (98 KiB become 26),
 the certificate leaves in one handshake record instead of three, AES-128-GCM is preferred and AES-CM
-kept for FFmpeg, RSA peers are accepted, and SRTP never enters here: keys are exported instead.
+kept for FFmpeg, RSA peers are accepted, and SRTP never enters here: keys are exported instead. Once
+connected, a datagram is handled when it comes, not by waking aiortc's task, which is left to wait for
+the path's end: its counters in `getStats` stand still.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +31,6 @@ from aiortc import (
     RTCDtlsParameters,
     RTCDtlsTransport,
     RTCSctpCapabilities,
-    RTCSctpTransport,
 )
 from aiortc.rtcdtlstransport import (
     SRTP_AEAD_AES_128_GCM,
@@ -37,8 +38,13 @@ from aiortc.rtcdtlstransport import (
     SRTPProtectionProfile,
     State,
 )
-from aiortc.rtcsctptransport import InboundStream, SackChunk
 from OpenSSL import SSL
+
+from mediaserver.rtc.sctp import INBOUND_CHUNKS as INBOUND_CHUNKS
+from mediaserver.rtc.sctp import Sctp
+
+_openssl: Any = SSL._lib  # type: ignore[attr-defined]
+_ffi: Any = SSL._ffi  # type: ignore[attr-defined]
 
 DtlsRole = Literal["server", "client"]
 
@@ -49,10 +55,7 @@ CIPHERS = (
 )
 CIPHERTEXT_MTU = 1200
 INBOUND_DATAGRAMS = 64  # a handshake flight is 3, an SCTP window about 20; more is a flood
-INBOUND_STREAMS = 16  # of SCTP; two are used
-INBOUND_CHUNKS = 512  # held for want of an earlier one: 34 messages of the largest size
-# What aiortc's SCTP raises at what it did not expect of a peer; it asserts on remote input.
-HOSTILE = (AssertionError, ValueError, LookupError, TypeError, AttributeError, struct.error)
+RECORD_BYTES = 1500  # more than any datagram of ours or of a peer holds
 ROTATE_AFTER = datetime.timedelta(days=7)  # certificates live 30 days
 
 
@@ -72,7 +75,14 @@ class SrtpKeys:
 
 
 class Certificate(RTCCertificate):
-    """A self-signed P-256 certificate with the one SSL context of all its sessions."""
+    """A self-signed P-256 certificate with the one SSL context of all its sessions.
+
+    `record` is where a session's calls have OpenSSL write, each copying at once what it got.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.record = _ffi.new("char[]", RECORD_BYTES)
 
     def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
         context: SSL.Context | None = getattr(self, "_context", None)
@@ -116,11 +126,25 @@ class IcePath:
         self._queue: deque[bytes] = deque(maxlen=INBOUND_DATAGRAMS)
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
+        self.on_datagram: Callable[[bytes], None] | None = None
 
     def feed(self, data: bytes) -> None:
-        """Queue one datagram of first byte 20-63; the oldest falls out when nobody reads."""
+        """Hand on one datagram of first byte 20-63; queued before the session stands.
+
+        The oldest falls out when nobody reads.
+        """
+        if self.on_datagram is not None and not self._queue:
+            if not self._closed:
+                self.on_datagram(data)
+            return
         self._queue.append(data)
         self._wake()
+
+    def send(self, data: bytes) -> None:
+        """Send one datagram; raises ConnectionError once closed."""
+        if self._closed:
+            raise ConnectionError("path closed")
+        self._send_datagram(data)
 
     def close(self) -> None:
         self._closed = True
@@ -138,9 +162,7 @@ class IcePath:
         return self._queue.popleft()
 
     async def _send(self, data: bytes) -> None:
-        if self._closed:
-            raise ConnectionError("path closed")
-        self._send_datagram(data)
+        self.send(data)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -154,6 +176,8 @@ class Dtls(RTCDtlsTransport):
         self, path: IcePath, certificate: Certificate, role: DtlsRole, on_closed: Callable[[], None]
     ) -> None:
         super().__init__(cast(Any, path), [certificate])
+        self._path = path
+        self._record = certificate.record
         self.keys: SrtpKeys | None = None
         self._on_closed = on_closed
         self._set_role(role)
@@ -181,9 +205,62 @@ class Dtls(RTCDtlsTransport):
         if state == State.CONNECTING:
             assert self._ssl is not None
             self._ssl.set_ciphertext_mtu(CIPHERTEXT_MTU)
+        if state == State.CONNECTED:
+            self._path.on_datagram = self._receive
         super()._set_state(state)
         if state == State.CLOSED:
+            self._path.on_datagram = None
             self._on_closed()
+
+    def send_packet(self, packet: bytes) -> None:
+        """Encrypt one SCTP packet and send it at once; raises ConnectionError when not connected."""
+        if self._state is not State.CONNECTED:
+            raise ConnectionError("not connected")
+        connection = self._ssl
+        assert connection is not None
+        written = _openssl.SSL_write(connection._ssl, packet, len(packet))
+        if written <= 0:
+            with contextlib.suppress(SSL.Error):  # empties OpenSSL's queue of errors
+                connection._raise_ssl_error(connection._ssl, written)
+            raise ConnectionError("DTLS takes no more")
+        read = _openssl.BIO_read(connection._from_ssl, self._record, RECORD_BYTES)
+        self._path.send(_ffi.buffer(self._record, read)[:])
+
+    async def _send_data(self, data: bytes) -> None:
+        self.send_packet(data)
+
+    def _receive(self, datagram: bytes) -> None:
+        """Decrypt one datagram and hand its packet to SCTP; the path ends with the peer's goodbye."""
+        try:
+            packet = self._decrypt(datagram)
+            if packet and self._data_receiver is not None:
+                cast(Sctp, self._data_receiver).receive(packet)
+        except ConnectionError:
+            self._path.close()
+
+    def _decrypt(self, datagram: bytes) -> bytes:
+        """What is in it, empty for what is no data; raises ConnectionError at the peer's goodbye."""
+        connection = self._ssl
+        assert connection is not None
+        _openssl.BIO_write(connection._into_ssl, datagram, len(datagram))
+        read = _openssl.SSL_read(connection._ssl, self._record, RECORD_BYTES)
+        if read > 0:
+            return bytes(_ffi.buffer(self._record, read)[:])
+        try:
+            connection._raise_ssl_error(connection._ssl, read)
+            return b""
+        except SSL.ZeroReturnError as error:
+            self._answer()
+            raise ConnectionError("closed by the peer") from error
+        except SSL.Error:
+            self._answer()
+            return b""
+
+    def _answer(self) -> None:
+        """Send what OpenSSL has to say to what is no data: an alert, its last flight again."""
+        assert self._ssl is not None
+        with contextlib.suppress(SSL.Error):
+            self._path.send(self._ssl.bio_read(RECORD_BYTES))
 
     def _setup_srtp(self) -> None:
         assert self._ssl is not None
@@ -200,40 +277,6 @@ class Dtls(RTCDtlsTransport):
         salts = material[2 * key_length :][:salt_length], material[2 * key_length + salt_length :]
         ours, theirs = (1, 0) if self._role == "server" else (0, 1)
         self.keys = SrtpKeys(profile, keys[ours], salts[ours], keys[theirs], salts[theirs])
-
-
-class Sctp(RTCSctpTransport):
-    """An association that ends, and its session with it, when the peer breaks the protocol.
-
-    aiortc trusts its peer: one SACK with full gap blocks costs it seconds, what arrives out of order is
-    sorted anew for each chunk, and any of 65,536 streams may be begun. So there are bounds here.
-    """
-
-    def __init__(self, dtls: Dtls) -> None:
-        super().__init__(dtls)
-        self._inbound_streams_max = INBOUND_STREAMS
-
-    async def _handle_data(self, data: bytes) -> None:
-        try:
-            await super()._handle_data(data)
-            if len(self._sack_misordered) > INBOUND_CHUNKS:
-                raise ValueError("too much out of order")
-        except HOSTILE as error:
-            raise ConnectionError(f"SCTP: {error!r}") from error
-
-    def _get_inbound_stream(self, stream_id: int) -> InboundStream:
-        if stream_id >= INBOUND_STREAMS:
-            raise ValueError("a stream beyond those announced")
-        stream = super()._get_inbound_stream(stream_id)
-        if len(stream.reassembly) > INBOUND_CHUNKS:
-            raise ValueError("too much of unfinished messages")
-        return stream
-
-    async def _receive_sack_chunk(self, chunk: SackChunk) -> None:
-        sent = (self._local_tsn - chunk.cumulative_tsn) & 0xFFFFFFFF
-        if sum(last - first + 1 for first, last in chunk.gaps) > sent:
-            raise ValueError("an acknowledgement of what was not sent")
-        await super()._receive_sack_chunk(chunk)
 
 
 class DataChannels:
@@ -258,10 +301,12 @@ class DataChannels:
     def send(self, channel: int, data: str | bytes) -> bool:
         """Queue a message; False when the channel isn't open or its queue is full."""
         target = self.channels[channel]
-        if target.readyState != "open" or target.bufferedAmount > MAX_BUFFERED_BYTES:
-            return False
-        target.send(data)
-        return True
+        return target.readyState == "open" and self._sctp.send(target, data, MAX_BUFFERED_BYTES)
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits on both channels for the peer to acknowledge what went before."""
+        return sum(map(self._sctp.queued_bytes, self.channels))
 
     def close(self) -> None:
         """Reset both channels (RFC 8831 §6.7); what is queued still goes out."""

@@ -1,7 +1,8 @@
 """One incoming RTP stream: put in order, asked for again, reported on (RFC 3550 §6.4, RFC 4585 §6.2.1).
 
-A gap is asked for at once and then once per round trip; what has not come after `wait_s` is given up
-and the next packet says so, so that the depacketizer drops the damaged frame.
+A gap is asked for once it is older than packets of a link that reorders are late, and then again when
+the answer is overdue by the measured round trip. What has not come in time is given up and the next
+packet says so, so that the depacketizer drops the damaged frame.
 """
 
 from __future__ import annotations
@@ -12,22 +13,36 @@ from dataclasses import dataclass
 from mediaserver.protocol import rtcp
 from mediaserver.protocol.rtp import RtpPacket, extend
 
+REORDER_S = 0.015  # Wi-Fi and mobile links hand a packet on by so much too late
 WAIT_S = 0.25
-RETRY_S = 0.06
-RETRIES = 4
+LONGEST_WAIT_S = 0.5  # where two round trips are longer than WAIT_S
+FIRST_RTT_S = 0.04  # before anything was measured
+MAX_RTT_S = 1.0
+MIN_RETRY_S = 0.02
+RETRY_MARGIN_S = 0.01  # beside the round trip: timers here and pacing there
+ASKS = 8  # for one packet
+ASKED_AT_ONCE = 256  # what is missing scattered still fits into one datagram
 HELD_PACKETS = 512
 MAX_GAP = 1024  # a larger step is a restart of the sender
 
 
 @dataclass(slots=True)
 class Missing:
+    """`first_asked_at` and `asked_at` mean nothing before it was `asked` for."""
+
     since: float
-    asked_at: float
-    asked: int = 1
+    asked: int = 0
+    first_asked_at: float = 0.0
+    asked_at: float = 0.0
 
 
 class RtpReceiver:
-    """Reorders the packets of one SSRC and hands them on as `deliver(packet, gap)`."""
+    """Reorders the packets of one SSRC and hands them on as `deliver(packet, gap)`.
+
+    `ask(ssrc, sequences)` sends a NACK. Others wait for a missing packet for `wait_s`, or for two
+    round trips if that is longer, but never beyond `longest_wait_s`. While `waiting`, `tick` is
+    called every few milliseconds.
+    """
 
     def __init__(
         self,
@@ -35,14 +50,17 @@ class RtpReceiver:
         deliver: Callable[[RtpPacket, bool], None],
         ask: Callable[[int, list[int]], None],
         wait_s: float = WAIT_S,
+        longest_wait_s: float = LONGEST_WAIT_S,
     ) -> None:
         self.ssrc = 0
         self.received = 0
         self.given_up = 0
+        self.rtt_s = FIRST_RTT_S  # from asking for a packet to its arrival
         self._clock_rate = clock_rate
         self._deliver = deliver
         self._ask = ask
         self._wait_s = wait_s
+        self._longest_wait_s = longest_wait_s
         self._next = -1
         self._first = 0
         self._highest = 0
@@ -80,34 +98,50 @@ class RtpReceiver:
         self._measure_jitter(packet.timestamp, now)
         if index < self._next or index in self._held:
             return
-        self._missing.pop(index, None)
         self._held[index] = packet
         if index > self._highest:
-            missing = list(range(max(self._highest + 1, self._next), index))
-            for each in missing:
-                self._missing[each] = Missing(now, now)
-            if missing:
-                self._ask(self.ssrc, [each & 0xFFFF for each in missing])
+            for each in range(max(self._highest + 1, self._next), index):
+                self._missing[each] = Missing(now)
             self._highest = index
+        elif (missing := self._missing.pop(index, None)) is not None:
+            self._measure_rtt(missing, now)
         self._drain(gap)
         if len(self._held) > HELD_PACKETS:
             self._give_up(min(self._held))
 
+    def repair(self, packet: RtpPacket, now: float) -> None:
+        """Take a packet that came again in a stream of its own (RFC 4588), under its first number.
+
+        Dropped unless it is missing: senders also send packets again to try what the link carries.
+        Reports don't count it, since they tell of the link's loss.
+        """
+        index = extend(packet.sequence, self._highest)
+        missing = self._missing.pop(index, None)
+        if missing is not None:
+            self._measure_rtt(missing, now)
+            self._held[index] = packet
+            self._drain()
+
     def tick(self, now: float) -> None:
-        """Ask again for what is missing, give up what is too late."""
-        again: list[int] = []
+        """Ask for what is missing, again where no answer came; give up what is too late."""
+        if not self._missing:
+            return
+        retry_s = max(MIN_RETRY_S, self.rtt_s * 1.25 + RETRY_MARGIN_S)
+        wait_s = max(self._wait_s, min(2 * retry_s + REORDER_S, self._longest_wait_s))
+        asked: list[int] = []
         latest = -1
         for index, missing in self._missing.items():
-            if now - missing.since >= self._wait_s:
+            if now - missing.since >= wait_s:
                 latest = max(latest, index)
-            elif missing.asked < RETRIES and now - missing.asked_at >= RETRY_S:
-                missing.asked += 1
+            elif len(asked) < ASKED_AT_ONCE and _due(missing, now, retry_s):
+                missing.first_asked_at = missing.first_asked_at or now
                 missing.asked_at = now
-                again.append(index & 0xFFFF)
+                missing.asked += 1
+                asked.append(index & 0xFFFF)
         if latest >= 0:
             self._give_up(latest + 1)
-        if again:
-            self._ask(self.ssrc, again)
+        if asked:
+            self._ask(self.ssrc, asked)
 
     def on_sender_report(self, report: rtcp.SenderReport, now: float) -> None:
         self._last_sr = rtcp.compact_ntp(report.ntp)
@@ -163,9 +197,21 @@ class RtpReceiver:
         self._next = target
         self._drain(gap)
 
+    def _measure_rtt(self, missing: Missing, now: float) -> None:
+        """From the first time of asking: which of several was answered nobody knows."""
+        if missing.asked:
+            rtt_s = min(now - missing.first_asked_at, MAX_RTT_S)
+            self.rtt_s += (rtt_s - self.rtt_s) / 8
+
     def _measure_jitter(self, timestamp: int, now: float) -> None:
         transit = now * self._clock_rate - timestamp
         change = abs(transit - self._transit)
         self._transit = transit
         if change < self._clock_rate:  # not the first, and no wrap
             self._jitter += (change - self._jitter) / 16
+
+
+def _due(missing: Missing, now: float, retry_s: float) -> bool:
+    if not missing.asked:
+        return now - missing.since >= REORDER_S
+    return missing.asked < ASKS and now - missing.asked_at >= retry_s

@@ -17,6 +17,9 @@ What can go wrong while sending: EIO or EINVAL mean that this route can't do GSO
 one sendto per packet; EAGAIN parks the batch where it stands until the socket is writable; anything
 else costs this viewer this batch and is counted. The loop is held for PASS_S at a time, and what waits
 longer than BACKLOG_S is dropped, so that a socket that never drains costs no memory.
+
+What viewers ask for again is sent in the same passes: MEND_S of each before what is live, so that
+neither keeps the other waiting, and whatever time is left after it.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from mediaserver.rtc.srtp import Srtp
 
@@ -42,6 +46,7 @@ GSO_SEGMENTS = 64  # UDP_MAX_SEGMENTS
 GSO_BYTES = 65_507
 PASS_S = 0.002  # the longest the loop is held
 SLICE_S = 0.00125  # the sender's share of it; packetising and the last viewers have the rest
+MEND_S = 0.0004  # of a slice, for retransmissions: 50 or so
 CHECK_PACKETS = 64  # between two looks at the clock: 0.1 ms
 BACKLOG_S = 0.25  # a batch older than this is no longer live: its viewers mend by NACK
 _HEADER = struct.Struct("!BBHII")
@@ -159,6 +164,16 @@ def lay_out(packets: Sequence[OutPacket], payload_type: int, ssrc: int) -> list[
     return runs
 
 
+def _protect(packet: OutPacket, payload_type: int, ssrc: int, route: Route) -> bytes:
+    """The datagram of one packet for one viewer: the same bytes as those of a batch."""
+    header = packet.header(payload_type, ssrc, route.offset)
+    if route.aead is None:
+        return route.srtp.protect(header + packet.payload)
+    index = packet.index + route.offset - route.rollover
+    nonce = (route.salt ^ (ssrc << 48 | index)).to_bytes(12, "big")
+    return header + route.aead.encrypt(nonce, packet.payload, header)
+
+
 class Batch:
     """Runs on their way to routes, and how far they got."""
 
@@ -181,6 +196,13 @@ class Batch:
         self.octets = sum(len(run.view) for run in runs)
 
 
+class Mending(Protocol):
+    """A viewer that has asked for packets again."""
+
+    def mend(self, deadline: float) -> bool:
+        """Send them by `Sender.send_one` until the deadline; False when some are left."""
+
+
 class Sender:
     """Sends batches through one non-blocking UDP socket, in order, in slices of PASS_S."""
 
@@ -188,11 +210,13 @@ class Sender:
         self._socket = sock
         self._clock = clock
         self._backlog: deque[Batch] = deque()
+        self._mending: deque[Mending] = deque()  # each viewer once
         self._scheduled = False
         self._writer = False
         self._rotation = 0
         self.packets = 0
         self.octets = 0
+        self.resent = 0  # of the packets
         self.errors = 0
         self.late_batches = 0
         self.gso_fallbacks = 0
@@ -213,21 +237,29 @@ class Sender:
         else:
             self._drop_late(now)
 
+    def mend(self, viewer: Mending) -> None:
+        """Have a viewer mended from the loop's next turn on; it must not be waiting already."""
+        self._mending.append(viewer)
+        if not self._scheduled and not self._writer:
+            self._yield()
+
     def send_one(self, packet: OutPacket, payload_type: int, ssrc: int, route: Route) -> bool:
         """Send one packet to one viewer at once: a retransmission. False when it did not leave."""
-        for run in lay_out([packet], payload_type, ssrc):
-            try:
-                self._send_run(run, route)
-            except OSError:
-                self.errors += 1
-                return False
-            self.packets += 1
-            self.octets += len(run.view)
+        try:
+            data = _protect(packet, payload_type, ssrc, route)
+            self._socket.sendto(data, route.address)
+        except OSError:
+            self.errors += 1
+            return False
+        self.packets += 1
+        self.resent += 1
+        self.octets += len(data)
         return True
 
     def close(self) -> None:
         """Drop what waits; the socket belongs to the transport."""
         self._backlog.clear()
+        self._mending.clear()
         self._unwatch()
 
     def _pump(self) -> None:
@@ -242,6 +274,8 @@ class Sender:
         now = self._clock()
         self._drop_late(now)
         deadline = now + SLICE_S
+        if self._mending:
+            self._mend(now + MEND_S)
         while self._backlog:
             batch = self._backlog[0]
             batch.begun = True
@@ -251,6 +285,18 @@ class Sender:
             if self._backlog and self._clock() > deadline:
                 self._yield()
                 return
+        if self._mending and not self._mend(deadline):
+            self._yield()
+
+    def _mend(self, deadline: float) -> bool:
+        """Mend one viewer after the other; False when there is no more time and some are left."""
+        while self._mending:
+            if self._clock() > deadline:
+                return False
+            viewer = self._mending.popleft()
+            if not viewer.mend(deadline):
+                self._mending.append(viewer)
+        return True
 
     def _drop_late(self, now: float) -> None:
         """Drop what has waited too long, but not a batch that some viewers already have."""

@@ -2,6 +2,10 @@
 
 Who closes whom: the transport owns its sessions; a session closes its data channels and its DTLS and
 tells its handler once. Not connected within CONNECT_S, or no authenticated STUN for SILENT_S: closed.
+
+An ICE restart (RFC 8445 §9) adds credentials and changes nothing else: DTLS, SRTP and RTP go on, to the
+address that was selected, until a check with the new ones nominates another. The first check that
+verifies with newer credentials ends the older ones.
 """
 
 from __future__ import annotations
@@ -11,10 +15,12 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Protocol
 
 from mediaserver.errors import PeerError, ProtocolError
 from mediaserver.protocol import rtcp
+from mediaserver.protocol.sdp_fragment import Credentials, Fragment, Section
 from mediaserver.rtc.dtls import Certificate, DataChannels, Dtls, DtlsRole, IcePath
 from mediaserver.rtc.srtp import Srtp
 
@@ -25,6 +31,8 @@ Address = tuple[str, int]
 CONNECT_S = 10.0
 SILENT_S = 30.0  # RFC 7675 §5.1: consent expires
 ADDRESSES = 4  # per session: Wi-Fi, mobile and their predecessors
+CREDENTIALS = 4  # per session: those in use, and of restarts that overlap
+NO_OFFER = Fragment(sections=(Section("application 9 UDP/DTLS/SCTP 0"),), ice_lite=True)
 
 
 class Handler(Protocol):
@@ -54,8 +62,11 @@ class Session:
     ) -> None:
         self.id = secrets.token_urlsafe(16)  # who knows it may end the session
         self.label = self.id[:6]  # for the log
-        self.ufrag = secrets.token_hex(6)
-        self.password = secrets.token_urlsafe(24)
+        # Passwords by ufrag: first those in use, then those of restarts that no check has used yet.
+        self.passwords: dict[str, str] = {}
+        self._add_credentials()
+        self.peer: Credentials | None = None  # the peer's; other ones are an ICE restart
+        self.fragment = NO_OFFER  # what an ICE restart repeats of the answer
         self.handler = handler
         self.role = role
         self.address: Address | None = None
@@ -71,6 +82,32 @@ class Session:
         self._dtls = Dtls(self._path, certificate, role, self._on_dtls_closed)
         self._reachable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"rtc {self.label}")
+
+    @property
+    def ufrag(self) -> str:
+        """Our newest username fragment, which names the ICE session."""
+        return next(reversed(self.passwords))
+
+    @property
+    def password(self) -> str:
+        return self.passwords[self.ufrag]
+
+    def restart_ice(self, peer: Credentials) -> list[str]:
+        """New credentials for the peer's new ones; returns ufrags that fell out of the bounded list."""
+        self.peer = peer
+        self._add_credentials()
+        if len(self.passwords) <= CREDENTIALS:
+            return []
+        _, oldest, *_ = self.passwords  # the first are in use
+        del self.passwords[oldest]
+        return [oldest]
+
+    def on_verified(self, ufrag: str) -> list[str]:
+        """A check verified with this ufrag of ours; returns the older ones, which have ended."""
+        older = list(takewhile(lambda each: each != ufrag, self.passwords))
+        for each in older:
+            del self.passwords[each]
+        return older
 
     def send(self, data: bytes) -> None:
         """Send one finished datagram to the selected address; dropped while there is none."""
@@ -129,6 +166,10 @@ class Session:
             await self.channels.stop()
         await self._dtls.stop()
         self._path.close()
+
+    def _add_credentials(self) -> None:
+        # RFC 8839 §5.4: at least 24 and 128 random bits, of letters and digits
+        self.passwords[secrets.token_hex(6)] = secrets.token_hex(16)
 
     async def _run(self) -> None:
         try:

@@ -13,13 +13,14 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import ifaddr
 
 from mediaserver.errors import ProtocolError, Unavailable
 from mediaserver.protocol import sdp, stun
 from mediaserver.protocol.sdp import Candidate
+from mediaserver.protocol.sdp_fragment import Credentials, Fragment, Section
 from mediaserver.rtc.dtls import Certificate, Certificates, DtlsRole
 from mediaserver.rtc.sender import Sender
 from mediaserver.rtc.session import Address, Handler, Session
@@ -155,6 +156,8 @@ class Transport:
         setup = sdp.setup_for(first.setup)
         role: DtlsRole = "server" if setup == "passive" else "client"
         session = self.open(handler, certificate, role, first.fingerprints, sctp)
+        session.peer = Credentials(first.ice_ufrag, first.ice_pwd)
+        session.fragment = _fragment(offer, medias, first)
         answer = sdp.write_answer(
             offer,
             medias,
@@ -169,12 +172,24 @@ class Transport:
         )
         return session, answer
 
+    def restart_ice(self, session: Session, peer: Credentials) -> Fragment:
+        """New credentials for a session whose peer has new ones, as the peer is told (RFC 9725 §4.3.3).
+
+        The old ones do until a check has verified with the new.
+        """
+        for ufrag in session.restart_ice(peer):
+            self._by_ufrag.pop(ufrag, None)
+        self._by_ufrag[session.ufrag] = session
+        log.debug("session %s restarts ICE", session.label)
+        return _with_ice(session, self.candidates())
+
     def close(self, session: Session, reason: str) -> None:
         """Forget a session and say goodbye to its peer; calling it again does nothing."""
         if self.sessions.pop(session.id, None) is None:
             return
         log.info("session %s closed: %s", session.label, reason)
-        self._by_ufrag.pop(session.ufrag, None)
+        for ufrag in session.passwords:
+            self._by_ufrag.pop(ufrag, None)
         for address in session.addresses:
             if self._by_address.get(address) is session:
                 del self._by_address[address]
@@ -239,8 +254,9 @@ class Transport:
         if not request or message.username is None or message.fingerprint_ok is False:
             self.dropped.bad_stun += 1
             return
-        session = self._by_ufrag.get(message.username.partition(":")[0])
-        key = session.password.encode() if session else b""
+        ufrag = message.username.partition(":")[0]
+        session = self._by_ufrag.get(ufrag)
+        key = session.passwords[ufrag].encode() if session else b""
         if session is None or not stun.verify_integrity(data, message, key):
             self.dropped.bad_stun += 1
             return
@@ -255,6 +271,8 @@ class Transport:
             error = stun.binding_error(message.transaction_id, 487, "Role Conflict", key)
             self.send(error, address)
             return
+        for older in session.on_verified(ufrag):
+            self._by_ufrag.pop(older, None)
         for old in session.on_check(address, message.use_candidate, self.clock()):
             if self._by_address.get(old) is session:
                 del self._by_address[old]
@@ -273,6 +291,23 @@ class Transport:
                 self.close(session, reason)
         for callback in list(self._sweeps):
             callback(now)
+
+
+def _fragment(
+    offer: sdp.Offer, medias: Sequence[sdp.AnswerMedia | None], first: sdp.OfferMedia
+) -> Fragment:
+    """What of an answer stays in ICE restarts: its bundle, and the m-line that has the candidates."""
+    accepted = [m.mid for m, a in zip(offer.medias, medias, strict=True) if a and m.mid]
+    section = Section(f"{first.kind} 9 {first.protocol} {first.formats[0]}", first.mid)
+    return Fragment(None, (section,), tuple(accepted) if offer.bundle else (), ice_lite=True)
+
+
+def _with_ice(session: Session, candidates: Sequence[Candidate]) -> Fragment:
+    """The session's fragment with its newest credentials and all candidates there are."""
+    (section,) = session.fragment.sections
+    section = replace(section, candidates=tuple(candidates), end_of_candidates=True)
+    credentials = Credentials(session.ufrag, session.password)
+    return replace(session.fragment, credentials=credentials, sections=(section,))
 
 
 def own_addresses(host: str) -> list[str]:

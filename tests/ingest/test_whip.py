@@ -9,6 +9,7 @@ import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,11 @@ from mediaserver.errors import PeerError
 from mediaserver.hub import Reader, Stream
 from mediaserver.ingest import whip as whip_module
 from mediaserver.media import OPUS_CLOCK_RATE, VIDEO_CLOCK_RATE, Packet
-from mediaserver.protocol import rtcp, rtp, sdp
+from mediaserver.protocol import rtcp, rtcp_transport_cc, rtp, rtp_rtx, sdp
 from mediaserver.protocol.h264 import split_length_prefixed
 from mediaserver.rtc.dtls import Certificate
 from tests.http_house import open_http_house
-from tests.ingest.whip_publisher import WhipPublisher
+from tests.ingest.whip_publisher import Numbering, WhipPublisher
 from tests.rtc.house import KEY, ROOM, House, Received, open_house
 from tests.rtc.players import gapless
 from tests.rtc.streams import Pictures, Sound
@@ -43,9 +44,9 @@ async def test_an_offer_with_the_key_is_answered_with_its_resource() -> None:
         reply = await here.post("/whip", offer(), token=KEY)
         assert reply.status == 201
         assert reply.headers["Content-Type"] == "application/sdp"
-        (session,) = here.house.transport.sessions
-        assert reply.headers["Location"] == f"/whip/{session}"
-        assert reply.headers["ETag"] == f'"{session}"'
+        (session,) = here.house.transport.sessions.values()
+        assert reply.headers["Location"] == f"/whip/{session.id}"
+        assert reply.headers["ETag"] == f'"{session.ufrag}"'
         video, audio = sdp.parse(await reply.text()).medias
         assert (video.direction, audio.direction) == ("recvonly", "recvonly")
         assert video.payloads[96].rtcp_fb == {"nack", "nack pli"}
@@ -97,15 +98,70 @@ async def test_the_setup_of_the_answer_follows_the_offer() -> None:
             assert {media.setup for media in sdp.parse(answer).medias} == {answered}
 
 
+NUMBER_ID = 3
+RTX_PAYLOAD_TYPE = 97
+
+
+def with_feedback(offer: str, *feedback: str) -> str:
+    """The offer with an extension for transport-wide numbers, and this rtcp-fb for the video."""
+    lines = [f"a=extmap:{NUMBER_ID} {rtcp_transport_cc.EXTENSION}"]
+    lines += [f"a=rtcp-fb:96 {each}" for each in feedback]
+    return offer.replace("a=mid:0", "\r\n".join(["a=mid:0", *lines]))
+
+
+def with_rtx(offer: str) -> str:
+    """The offer with retransmissions of the video in a stream of their own."""
+    rtx = f"a=rtpmap:{RTX_PAYLOAD_TYPE} rtx/90000\r\na=fmtp:{RTX_PAYLOAD_TYPE} apt=96\r\n"
+    offer = offer.replace("RTP/SAVPF 96", f"RTP/SAVPF 96 {RTX_PAYLOAD_TYPE}")
+    return offer.replace("a=fmtp:96", f"{rtx}a=fmtp:96")
+
+
+async def test_transport_wide_feedback_is_taken_where_offered_else_remb() -> None:
+    async with open_house() as house:
+
+        async def answered(text: str) -> tuple[frozenset[str], bool, bool]:
+            _, written = await house.whip.publish(KEY, text.encode(), "")
+            (video, _) = sdp.parse(written).medias
+            numbered = video.extmaps == {rtcp_transport_cc.EXTENSION: NUMBER_ID}
+            begins = video.payloads[96].fmtp.get("x-google-start-bitrate") == "1200"
+            return video.payloads[96].rtcp_fb, numbered, begins
+
+        nack = frozenset({"nack", "nack pli"})
+        both = with_feedback(offer(), "goog-remb", "transport-cc")
+        assert await answered(both) == (nack | {"transport-cc"}, True, True)
+        remb = with_feedback(offer(), "goog-remb")
+        assert await answered(remb) == (nack | {"goog-remb"}, False, False)
+        assert await answered(offer()) == (nack, False, False)
+        unnumbered = offer().replace("a=mid:0", "a=mid:0\r\na=rtcp-fb:96 transport-cc")
+        assert await answered(unnumbered) == (nack, False, False)
+        two_byte = both.replace(f"a=extmap:{NUMBER_ID} ", "a=extmap:15 ")
+        assert await answered(two_byte) == (nack | {"goog-remb"}, False, False)
+
+
+async def test_the_answer_asks_for_stereo_and_keeps_fec_and_retransmissions() -> None:
+    async with open_house() as house:
+        fec = "a=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1;sprop-stereo=1"
+        text = with_rtx(offer()).replace("a=rtpmap:111 opus/48000/2", fec)
+        _, written = await house.whip.publish(KEY, text.encode(), "")
+        video, audio = sdp.parse(written).medias
+        assert audio.payloads[111].fmtp == {"minptime": "10", "useinbandfec": "1", "stereo": "1"}
+        assert video.rtx == {96: RTX_PAYLOAD_TYPE}
+
+
 # -- publishing ----------------------------------------------------------------------------------
 
 
 class Host:
     """A publisher with its pictures and sound; `publish` plays them in the loop's time."""
 
-    def __init__(self, house: House, certificate: Certificate = CERTIFICATE) -> None:
+    def __init__(
+        self,
+        house: House,
+        certificate: Certificate = CERTIFICATE,
+        client: type[WhipPublisher] = WhipPublisher,
+    ) -> None:
         self.house = house
-        self.client = WhipPublisher(certificate, clock=now)
+        self.client = client(certificate, clock=now)
         self.client.on_keyframe_request = self._keyframe
         self.pictures = Pictures()
         self.sound = Sound()
@@ -175,12 +231,12 @@ class Seen:
 
 @asynccontextmanager
 async def on_air(
-    house: House, **relay_options: object
+    house: House, client: type[WhipPublisher] = WhipPublisher, **relay_options: object
 ) -> AsyncIterator[tuple[Host, Seen, UdpRelay]]:
     """A connected publisher behind a relay, and what of it reaches the hub."""
     server = "127.0.0.1", house.transport.port
     async with UdpRelay(server, **relay_options) as relay:  # type: ignore[arg-type]
-        host = Host(house)
+        host = Host(house, client=client)
         await host.connect(relay.port)
         stream = house.hub.get(ROOM)
         assert stream is not None
@@ -208,7 +264,12 @@ async def test_what_is_published_reaches_the_hub_whole() -> None:
 
 @virtual_time
 async def test_five_percent_loss_is_mended_by_nack() -> None:
-    impaired = {"loss_in": 0.05, "loss_out": 0.05, "delay_in_s": 0.015, "delay_out_s": 0.015}
+    impaired: dict[str, Any] = {
+        "loss_in": 0.05,
+        "loss_out": 0.05,
+        "delay_in_s": 0.015,
+        "delay_out_s": 0.015,
+    }
     async with open_house() as house, on_air(house, seed=7, **impaired) as (host, seen, relay):
         await host.play(10.0)
         await asyncio.sleep(0.5)
@@ -288,9 +349,14 @@ async def test_an_outage_of_a_thousand_packets_ends_at_a_keyframe() -> None:
         assert numbers[-1] == len(host.pictures.payloads) - 1
 
 
+class HeedsRemb(WhipPublisher):
+    def offer(self, data: bool = False) -> str:
+        return with_feedback(super().offer(data), "goog-remb")
+
+
 @virtual_time
 async def test_the_publisher_is_reported_to_every_second() -> None:
-    async with open_house() as house, on_air(house, seed=1) as (host, _, _):
+    async with open_house() as house, on_air(house, HeedsRemb, seed=1) as (host, _, _):
         await host.play(1.0)
         host.client.report(host.client.video, 0, 1_790_000_000_000)
         await host.play(3.0)
@@ -316,6 +382,172 @@ async def test_sender_reports_put_sound_and_picture_in_step() -> None:
         video, audio = seen.video[-1], seen.audio[-1]
         ahead_ms = audio.media_time_ms - video.media_time_ms
         assert ahead_ms == pytest.approx(300, abs=40)
+
+
+class Numbers(WhipPublisher):
+    """Numbers its video for the whole transport, and keeps what it is told of that."""
+
+    def offer(self, data: bool = False) -> str:
+        return with_feedback(super().offer(data), "goog-remb", "transport-cc")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.sent_at: list[float] = []
+        self.told: dict[int, float | None] = {}
+        self.told_at: list[float] = []
+
+    def _protect_and_send(self, packet: bytes) -> None:
+        if packet[1] & 0x7F == 96:
+            number = rtp.serialize_extensions({NUMBER_ID: len(self.sent_at).to_bytes(2, "big")})
+            packet = bytes((packet[0] | 0x10,)) + packet[1:12] + number + packet[12:]
+            self.sent_at.append(now())
+        super()._protect_and_send(packet)
+
+    def _on_srtp(self, data: bytes) -> None:
+        if not rtcp.is_rtcp(data):
+            super()._on_srtp(data)
+            return
+        assert self.srtp is not None
+        compound = self.srtp.unprotect_rtcp(data)
+        self.reports += rtcp.parse(compound)
+        if compound[:2] == b"\x8f\xcd":  # alone, as a=rtcp-rsize allows
+            self._on_feedback(rtcp_transport_cc.parse(compound))
+
+    def _on_feedback(self, feedback: rtcp_transport_cc.TransportFeedback) -> None:
+        self.told_at.append(now())
+        ticks = feedback.reference_time * 256
+        for number, delta in enumerate(feedback.deltas, feedback.base_sequence):
+            ticks += delta or 0
+            self.told[number] = None if delta is None else ticks / 4000
+
+
+class NumbersReduced(Numbers):
+    def offer(self, data: bool = False) -> str:
+        text = super().offer(data)
+        return text.replace("a=mid:1", "a=mid:1\r\na=rtcp-rsize")
+
+
+@virtual_time
+async def test_a_publisher_that_numbers_its_packets_is_told_when_each_came() -> None:
+    async with open_house() as house, on_air(house, NumbersReduced, seed=4, loss_in=0.02) as on:
+        host, seen, relay = on
+        await host.play(3.0)
+        await asyncio.sleep(0.2)
+        client = host.client
+        assert isinstance(client, Numbers)
+        assert set(client.told) == set(range(len(client.sent_at)))
+        for number, at in client.told.items():
+            assert at is None or at == pytest.approx(client.sent_at[number], abs=0.001)
+        lost = sum(at is None for at in client.told.values())
+        assert 0 < lost <= relay.counts_in.lost
+        pauses = [after - before for before, after in pairwise(client.told_at)]
+        assert max(pauses) <= 0.1 and min(pauses) >= 0.049
+        assert not [each for each in client.reports if isinstance(each, rtcp.Remb)]
+        assert seen.slices == host.pictures.payloads
+
+
+@virtual_time
+async def test_without_reduced_size_feedback_goes_behind_a_report() -> None:
+    async with open_house() as house, on_air(house, Numbers, seed=4) as (host, _, _):
+        await host.play(0.5)
+        client = host.client
+        assert isinstance(client, Numbers)
+        assert not client.told
+        reports = [each for each in client.reports if isinstance(each, rtcp.ReceiverReport)]
+        assert 5 <= len(reports) <= 10
+
+
+class Retransmits(WhipPublisher):
+    """Answers NACKs by RTX."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.rtx = Numbering(RTX_PAYLOAD_TYPE, sequence=65_530, first_timestamp=0)
+
+    def offer(self, data: bool = False) -> str:
+        return with_rtx(super().offer(data))
+
+    def _on_nack(self, nack: rtcp.Nack) -> None:
+        for sequence in nack.sequences:
+            if packet := self.video.ring.get(sequence):
+                self.resent += 1
+                self.send_again(packet)
+
+    def send_again(self, packet: bytes) -> None:
+        original = rtp.parse(packet)
+        payload = rtp_rtx.serialize(original.sequence, original.payload, padding=False)
+        self.send_rtp(self.rtx, payload, original.marker, original.timestamp)
+
+
+@virtual_time
+async def test_loss_is_mended_by_retransmissions_in_a_stream_of_their_own() -> None:
+    async with open_house() as house, on_air(house, Retransmits, seed=7, loss_in=0.03) as on:
+        host, seen, _ = on
+        client = host.client
+        assert isinstance(client, Retransmits)
+        for _ in range(50):
+            await host.play(0.1, sound=False)
+            client.send_again(next(reversed(client.video.ring.values())))  # a probe of the path
+            client.send_rtp(client.rtx, bytes(254) + b"\xff", False, 0, padding=True)
+        await asyncio.sleep(0.5)
+        publisher = _publisher(house, client.resource)
+        assert client.resent > 10
+        assert publisher._receivers["video"].given_up == 0
+        assert publisher.malformed == 0
+        assert seen.slices == host.pictures.payloads
+        reports = [each for each in client.reports if isinstance(each, rtcp.ReceiverReport)]
+        assert reports[-1].reports[0].cumulative_lost > 10
+
+
+@virtual_time
+async def test_a_link_that_reorders_draws_no_nacks() -> None:
+    async with open_house() as house, on_air(house, seed=9, reorder_in=0.05) as (host, seen, relay):
+        await host.play(5.0)
+        await asyncio.sleep(0.1)
+        assert relay.counts_in.reordered > 50
+        assert host.client.resent == 0
+        assert seen.slices == host.pictures.payloads
+        assert host.client.plis == 0
+
+
+@virtual_time
+async def test_keyframes_that_are_wanted_again_and_again_come_every_two_seconds() -> None:
+    async with open_house() as house, on_air(house, seed=1) as (host, _, _):
+        host.pictures.gop = 10**6
+        await host.play(1.0)
+        publisher = _publisher(house, host.client.resource)
+        asked: list[float] = []
+        for _ in range(200):
+            before = host.client.plis
+            publisher.request_keyframe()
+            await host.play(0.1, sound=False)
+            asked += [now()] * (host.client.plis - before)
+        pauses = [after - before for before, after in pairwise(asked)]
+        assert pauses[:2] == pytest.approx([0.5, 0.5], abs=0.15)
+        assert pauses[3:] == pytest.approx([2.0] * len(pauses[3:]), abs=0.15)
+        assert 10 <= len(asked) <= 13
+        await host.play(8.0)
+        before = host.client.plis
+        publisher.request_keyframe()  # after some quiet at once again
+        await host.play(0.1)
+        assert host.client.plis == before + 1
+
+
+@virtual_time
+async def test_our_own_loss_is_asked_about_at_once_whatever_viewers_wanted() -> None:
+    async with open_house() as house, on_air(house, seed=1) as (host, seen, _):
+        host.pictures.gop = 10**6
+        await host.play(1.0)
+        publisher = _publisher(house, host.client.resource)
+        for _ in range(30):
+            publisher.request_keyframe()
+            await host.play(0.1)
+        before, shown = host.client.plis, len(seen.video)
+        host.client._on_nack = lambda nack: None  # type: ignore[method-assign]
+        host.client.video.sequence += 1
+        await host.play(0.9)
+        assert host.client.plis == before + 1
+        assert [packet.keyframe for packet in seen.video[shown:]].count(True) == 1
 
 
 @virtual_time

@@ -6,11 +6,12 @@ import random
 
 import aiortc.rtp
 import pytest
+from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParameters
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mediaserver.errors import ProtocolError
-from mediaserver.protocol import rtp
+from mediaserver.protocol import rtcp_transport_cc, rtp
 
 MID, LEVEL, RID = 4, 1, 10
 EXTENSION = rtp.serialize_extensions({MID: b"1", LEVEL: b"\x7f", RID: b"hi"})
@@ -104,6 +105,38 @@ def test_the_one_byte_form_is_used_where_it_can_be(values: dict[int, bytes], pro
     )
     assert packet.extension_profile == profile
     assert packet.extensions() == values
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {3: b"\x12\x34"},
+        {3: b"\x12\x34", MID: b"0"},
+        {MID: b"0", 3: b"\x12\x34"},
+        {3: b"\x12\x34", 20: b"two-byte form"},
+    ],
+)
+def test_an_extension_of_two_bytes_is_read_wherever_it_stands(values: dict[int, bytes]) -> None:
+    header = rtp.serialize_header(96, False, 0, 0, 0, False, rtp.serialize_extensions(values))
+    packet = rtp.parse(header + b"x")
+    assert packet.extension_u16(3) == 0x1234
+    assert packet.extension_u16(5) is None
+    assert packet.extension_u16(MID) is None
+    assert rtp.parse(rtp.serialize_header(96, False, 0, 0, 0)).extension_u16(3) is None
+
+
+def test_aiortcs_transport_wide_number_is_read() -> None:
+    ids = aiortc.rtp.HeaderExtensionsMap()
+    ids.configure(
+        RTCRtpParameters(
+            headerExtensions=[
+                RTCRtpHeaderExtensionParameters(id=3, uri=rtcp_transport_cc.EXTENSION)
+            ]
+        )
+    )
+    packet = aiortc.rtp.RtpPacket(payload_type=96, payload=b"x")
+    packet.extensions.transport_sequence_number = 65_000
+    assert rtp.parse(packet.serialize(ids)).extension_u16(3) == 65_000
 
 
 @pytest.mark.parametrize(

@@ -491,6 +491,26 @@ def test_a_whip_answer_keeps_the_publishers_fmtp_and_has_no_sources() -> None:
     assert "a=msid:" not in written
 
 
+def test_who_receives_opus_wants_stereo_and_what_was_offered_of_fec() -> None:
+    browser, obs = (sdp.parse(text).medias[0].payloads[111] for text in (WHIP, OBS))
+    assert sdp.receiving_opus(browser).fmtp == {
+        "minptime": "10",
+        "useinbandfec": "1",
+        "stereo": "1",
+    }
+    assert obs.fmtp["sprop-stereo"] == "1"
+    assert "sprop-stereo" not in sdp.receiving_opus(obs).fmtp
+    assert sdp.receiving_opus(obs).fmtp["stereo"] == "1"
+    assert sdp.receiving_opus(sdp.Codec("opus", 48_000, 2)).fmtp == {"stereo": "1"}
+
+
+def test_settings_are_added_to_those_offered() -> None:
+    codec = sdp.Codec("H264", 90_000, fmtp={"packetization-mode": "1", "x": "1"})
+    changed = sdp.with_settings(codec, {"x": "2", "y": "3"})
+    assert changed.fmtp == {"packetization-mode": "1", "x": "2", "y": "3"}
+    assert codec.fmtp["x"] == "1"
+
+
 def test_simulcast_is_answered_with_the_same_rids() -> None:
     layers = "a=rid:h send\na=rid:l send\na=simulcast:send h;l\n"
     offer = sdp.parse(WHIP + layers)
@@ -669,39 +689,6 @@ def test_digits_of_other_scripts_and_signs_are_no_numbers() -> None:
     for number in ("٩", "²", "+9", "9_0", "-9", "9" * 5000):
         with pytest.raises(ProtocolError):
             sdp.parse(OBS.replace("m=audio 9", f"m=audio {number}"))
-
-
-def test_an_ice_restart_goes_by_fragments() -> None:
-    body = (
-        "a=ice-options:trickle ice2\na=group:BUNDLE 0 1\n"
-        "m=audio 9 UDP/TLS/RTP/SAVPF 111\na=mid:0\na=ice-ufrag:ysXw\n"
-        "a=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5k\n"
-        "a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0\n"
-        "a=end-of-candidates\n"
-    )
-    fragment = sdp.parse_fragment(crlf(body))
-    assert (fragment.ice_ufrag, fragment.ice_pwd) == ("ysXw", "vw5LmwG4y/e6dPP/zAP9Gp5k")
-    assert fragment.candidates == (Candidate("192.0.2.1", 61764, 2122260223, "1387637174"),)
-    assert fragment.end_of_candidates
-    assert sdp.parse_fragment("") == sdp.Fragment("", "", (), False)
-
-    written = sdp.write_fragment(
-        sdp.parse(WHIP),
-        ice_ufrag="w0newufrag",
-        ice_pwd="fedcba9876543210fedcba98",
-        candidates=[Candidate("203.0.113.5", 8189, 2130706431)],
-    )
-    ours = sdp.parse_fragment(written)
-    assert (ours.ice_ufrag, ours.ice_pwd) == ("w0newufrag", "fedcba9876543210fedcba98")
-    assert ours.candidates == (Candidate("203.0.113.5", 8189, 2130706431),)
-    assert ours.end_of_candidates
-    assert written.startswith("a=ice-lite\r\na=group:BUNDLE 0 1\r\nm=audio 9 ")
-
-
-def test_fragments_are_bounded_like_offers() -> None:
-    for body in ("x" * (sdp.MAX_SDP_BYTES + 1), "a=ice-ufrag:" + "x" * 257, b"\xff", "\0"):
-        with pytest.raises(ProtocolError):
-            sdp.parse_fragment(body)
 
 
 def mutated(text: str, chance: random.Random) -> str:

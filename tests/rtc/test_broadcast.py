@@ -22,6 +22,7 @@ from mediaserver.rtc.broadcast import (
     RING_S,
     TICK_S,
     Broadcast,
+    Estimates,
 )
 from mediaserver.rtc.sender import Sender
 from mediaserver.rtc.viewer import WRAP_GUARD, Viewer
@@ -153,10 +154,10 @@ async def test_a_keyframe_request_that_was_lost_is_made_again() -> None:
         await stage.play(3.0)
         _, viewer = stage.join()
         for again in range(1, 4):
-            stage.broadcast.housekeep(now())
+            await stage.rest(1.0)
             assert stage.asked == 1 + again
         stage.broadcast.remove(viewer)
-        stage.broadcast.housekeep(now())
+        await stage.rest(5.0)
         assert stage.asked == 4
 
 
@@ -512,6 +513,17 @@ async def test_sender_reports_count_packets_and_bytes_of_payload_without_padding
         assert video.packet_count == len(player.video)
         assert video.octet_count == sum(len(each.payload) for each in player.video)
         assert audio.octet_count == sum(len(each.payload) for each in player.audio)
+
+
+@virtual_time
+async def test_the_viewers_estimates_are_summed_up() -> None:
+    with Stage() as stage:
+        assert stage.broadcast.estimates() is None
+        viewers = [stage.join()[1] for _ in range(5)]
+        assert stage.broadcast.estimates() is None
+        for viewer, bps in zip(viewers, (3_000_000, 500_000, 1_000_000, 2_000_000), strict=False):
+            viewer.on_rtcp([rtcp.Remb(1, bps, [stage.broadcast.video.ssrc])], now())
+        assert stage.broadcast.estimates() == Estimates(4, 500_000, 1_000_000)
 
 
 @virtual_time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,17 @@ from hypothesis import strategies as st
 
 from mediaserver.protocol import rtcp
 from mediaserver.protocol.rtp import RtpPacket
-from mediaserver.rtc.receiver import HELD_PACKETS, MAX_GAP, RETRIES, RETRY_S, WAIT_S, RtpReceiver
+from mediaserver.rtc.receiver import (
+    ASKED_AT_ONCE,
+    ASKS,
+    FIRST_RTT_S,
+    HELD_PACKETS,
+    LONGEST_WAIT_S,
+    MAX_GAP,
+    REORDER_S,
+    WAIT_S,
+    RtpReceiver,
+)
 
 RATE = 90_000
 SSRC = 5
@@ -19,19 +30,28 @@ SSRC = 5
 class Line:
     """A receiver with what it handed on and what it asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, **waits: float) -> None:
         self.delivered: list[int] = []
         self.gaps: list[int] = []  # numbers before which something is missing
         self.asked: list[list[int]] = []
+        self.asked_at: list[float] = []
         self.now = 50.0
-        self.receiver = RtpReceiver(RATE, self._deliver, self._ask)
+        self.receiver = RtpReceiver(RATE, self._deliver, self._ask, **waits)
 
     def send(self, *numbers: int, ssrc: int = SSRC) -> None:
         for number in numbers:
-            packet = RtpPacket(96, False, number & 0xFFFF, (number * 300) & 0xFFFFFFFF, ssrc, b"x")
-            self.receiver.receive(packet, self.now)
+            self.receiver.receive(_packet(number, ssrc), self.now)
 
-    def wait(self, seconds: float, step: float = 0.02) -> None:
+    def lose(self, number: int, answer_after_s: float, asking: int = 1) -> None:
+        """Lose one packet; the answer to the n-th asking comes so long after it."""
+        asked = len(self.asked)
+        self.send(number + 1)
+        while len(self.asked) < asked + asking:
+            self.wait(0.005)
+        self.wait(answer_after_s)
+        self.send(number)
+
+    def wait(self, seconds: float, step: float = 0.005) -> None:
         end = self.now + seconds
         while self.now < end - 1e-9:
             self.now = min(end, self.now + step)
@@ -45,6 +65,11 @@ class Line:
     def _ask(self, ssrc: int, sequences: list[int]) -> None:
         assert ssrc == self.receiver.ssrc
         self.asked.append(sequences)
+        self.asked_at.append(self.now)
+
+
+def _packet(number: int, ssrc: int = SSRC) -> RtpPacket:
+    return RtpPacket(96, False, number & 0xFFFF, (number * 300) & 0xFFFFFFFF, ssrc, b"x")
 
 
 def test_packets_in_order_pass_at_once() -> None:
@@ -79,18 +104,100 @@ def test_a_doubled_or_late_packet_is_dropped() -> None:
     assert line.delivered == [1, 2, 3, 4]
 
 
-def test_a_gap_is_asked_for_at_once_again_after_a_while_and_then_given_up() -> None:
+def test_a_link_that_reorders_draws_no_nack() -> None:
+    line, dice = Line(), random.Random(4)
+    arrivals = sorted(
+        (each / 300 + dice.uniform(0, REORDER_S - 0.005), each) for each in range(900)
+    )
+    start = line.now
+    for after_s, number in arrivals:
+        while line.now + 0.005 < start + after_s:
+            line.wait(0.005)
+        line.send(number)
+    assert line.delivered == list(range(line.delivered[0], 900))
+    assert line.asked == []
+
+
+def test_a_gap_is_asked_for_soon_again_after_a_while_and_then_given_up() -> None:
     line = Line()
     line.send(1, 2, 5)
+    assert line.asked == [] and line.receiver.waiting
+    line.wait(REORDER_S + 0.005)
     assert line.asked == [[3, 4]]
-    line.wait(WAIT_S - 0.01)
-    assert line.asked == [[3, 4]] * min(RETRIES, 1 + int(WAIT_S / (RETRY_S + 0.02)))
+    line.wait(WAIT_S - REORDER_S - 0.015)
+    assert line.asked == [[3, 4]] * 4
+    retries = [after - before for before, after in pairwise(line.asked_at)]
+    assert retries == pytest.approx([1.25 * FIRST_RTT_S + 0.01] * 3, abs=0.006)
     assert line.delivered == [1, 2]
     line.wait(0.04)
     assert line.delivered == [1, 2, 5]
     assert line.gaps == [5]
     assert line.receiver.given_up == 2
     assert not line.receiver.waiting
+
+
+def test_the_time_between_askings_follows_the_measured_round_trip() -> None:
+    for rtt_s in (0.005, 0.1, 0.18):
+        line = Line()
+        line.send(0)
+        for number in range(1, 121, 2):
+            line.lose(number, rtt_s)
+        assert line.receiver.rtt_s == pytest.approx(rtt_s, abs=0.01)
+        del line.asked_at[:]
+        line.send(122)
+        line.wait(0.35)
+        first, second, *_ = line.asked_at
+        assert second - first == pytest.approx(max(0.02, 1.25 * rtt_s + 0.01), abs=0.02)
+
+
+def test_a_round_trip_longer_than_the_first_guess_is_learnt_too() -> None:
+    """Each answer comes when it has been asked for again already."""
+    line = Line()
+    line.send(0)
+    for number in range(1, 121, 2):
+        line.lose(number, 0.1, asking=2)
+    assert line.receiver.rtt_s > 0.15
+
+
+def test_a_slow_link_is_given_two_round_trips_and_no_more_than_half_a_second() -> None:
+    line, sound = Line(), Line(wait_s=0.1, longest_wait_s=0.1)
+    line.receiver.rtt_s = sound.receiver.rtt_s = 0.15
+    line.send(1, 3)
+    sound.send(1, 3)
+    line.wait(2 * (1.25 * 0.15 + 0.01) + REORDER_S - 0.01)
+    sound.wait(0.09)
+    assert line.delivered == [1] and sound.delivered == [1]
+    line.wait(0.02)
+    sound.wait(0.02)
+    assert line.delivered == [1, 3] and sound.delivered == [1, 3]
+    line.receiver.rtt_s = 3.0
+    line.send(5)
+    line.wait(LONGEST_WAIT_S + 0.005)
+    assert line.delivered == [1, 3, 5]
+
+
+def test_one_packet_is_asked_for_so_often_and_many_in_several_goes() -> None:
+    line = Line(wait_s=2.0)
+    line.receiver.rtt_s = 0.005
+    line.send(0, 2)
+    line.wait(1.0)
+    assert line.asked == [[1]] * ASKS
+    del line.asked[:]
+    line.send(*range(4, 4 + 2 * (ASKED_AT_ONCE + 10), 2))
+    line.wait(REORDER_S + 0.005)
+    line.wait(0.005)
+    assert [len(each) for each in line.asked[:2]] == [ASKED_AT_ONCE, 10]
+
+
+def test_a_retransmission_in_a_stream_of_its_own_mends_the_gap_and_is_no_reception() -> None:
+    line = Line()
+    line.send(1, 2, 5)
+    line.wait(0.03)
+    for number in (3, 4, 4, 2, 900):
+        line.receiver.repair(_packet(number), line.now)
+    assert line.delivered == [1, 2, 3, 4, 5]
+    assert not line.gaps and not line.receiver.waiting
+    assert line.receiver.report(line.now).cumulative_lost == 2
 
 
 def test_what_comes_again_in_time_mends_the_gap() -> None:
@@ -140,9 +247,10 @@ def test_what_is_missing_is_bounded_whatever_is_lost() -> None:
     for _ in range(2000):
         number += dice.choice((1, 1, 2, 50, 900))
         line.send(number)
+        line.wait(0.005)
         assert len(line.receiver._missing) <= MAX_GAP + 1
         assert len(line.receiver._held) <= HELD_PACKETS
-    assert max(len(each) for each in line.asked) <= MAX_GAP
+    assert max(len(each) for each in line.asked) == ASKED_AT_ONCE
 
 
 def test_a_long_outage_is_told_to_who_puts_pictures_together() -> None:

@@ -43,6 +43,11 @@ SSRC = 0x1234ABCD
 SO_NO_CHECK = 11  # asm/socket.h: the kernel then refuses GSO with EINVAL
 
 
+def still() -> float:
+    """A clock that stands: however slow the machine, every pass has time enough."""
+    return 1000.0
+
+
 def out_packets(sizes: Iterable[int], first_index: int = 1000) -> list[OutPacket]:
     dice = random.Random(3)
     return [
@@ -120,7 +125,7 @@ def test_shared_headers_make_the_bytes_that_libsrtp_makes(
 ) -> None:
     player = add(players)
     packets = out_packets([1188, 1188, 700, *[1188] * 13], first_index)
-    Sender(sock).submit(
+    Sender(sock, still).submit(
         lay_out(packets, VIDEO_TYPE, SSRC), [route_to(player, first_index & ~0xFFFF)]
     )
     theirs = player.srtp.outbound  # libsrtp with the same keys, fed the same packets
@@ -135,7 +140,7 @@ def test_a_viewer_with_an_offset_gets_the_bytes_that_libsrtp_makes_of_its_own_nu
     packets = out_packets([1188] * 30, 0xFFF0)
     offset = 0x10000 - 0xFFF0
     routes = [route_to(shared, 0xFFF0), route_to(own, 0xFFF0, offset), route_to(add(players))]
-    Sender(sock).submit(lay_out(packets, VIDEO_TYPE, SSRC), routes)
+    Sender(sock, still).submit(lay_out(packets, VIDEO_TYPE, SSRC), routes)
     expected = [
         own.srtp.outbound.protect(each.header(VIDEO_TYPE, SSRC, offset) + each.payload)
         for each in packets
@@ -150,7 +155,9 @@ def test_viewers_by_gcm_and_by_aes_cm_read_the_same_packets(
 ) -> None:
     everyone = [add(players), add(players, CM), add(players), add(players, CM)]
     packets = out_packets([1188] * 20 + [300])
-    Sender(sock).submit(lay_out(packets, VIDEO_TYPE, SSRC), [route_to(each) for each in everyone])
+    Sender(sock, still).submit(
+        lay_out(packets, VIDEO_TYPE, SSRC), [route_to(each) for each in everyone]
+    )
     for player in everyone:
         assert [each.payload for each in player.take()] == [each.payload for each in packets]
         assert sequences(player.video) == [each.index & 0xFFFF for each in packets]
@@ -165,7 +172,7 @@ def test_a_retransmission_is_the_very_same_datagram(
     player = add(players, profile)
     route = route_to(player, 1000, offset)
     packets = out_packets([1188] * 40)
-    batches = Sender(sock)
+    batches = Sender(sock, still)
     batches.submit(lay_out(packets, VIDEO_TYPE, SSRC), [route])
     first = player.datagrams()
     assert all(batches.send_one(each, VIDEO_TYPE, SSRC, route) for each in reversed(packets))
@@ -177,7 +184,7 @@ def test_an_index_too_old_for_libsrtp_is_refused_and_counted(
 ) -> None:
     player = add(players, CM)
     route = route_to(player, 1)
-    batches = Sender(sock)
+    batches = Sender(sock, still)
     old, *_, _ = packets = out_packets([20] * 6000, 1)
     for first in range(0, len(packets), 50):
         batches.submit(lay_out(packets[first : first + 50], VIDEO_TYPE, SSRC), [route])
@@ -190,7 +197,7 @@ def test_a_moved_viewer_gets_the_rest_at_its_new_address(
 ) -> None:
     player, elsewhere = add(players), add(players)
     route = route_to(player)
-    batches = Sender(sock)
+    batches = Sender(sock, still)
     packets = out_packets([1188] * 4)
     batches.submit(lay_out(packets[:2], VIDEO_TYPE, SSRC), [route])
     route.address = elsewhere.address
@@ -223,7 +230,7 @@ def test_packets_of_one_size_leave_by_one_send_and_a_lone_packet_plainly(
 ) -> None:
     player = add(players)
     route = route_to(player)
-    batches = Sender(faulty)
+    batches = Sender(faulty, still)
     batches.submit(lay_out(out_packets([1188] * 16), VIDEO_TYPE, SSRC), [route])
     assert (faulty.batched, faulty.plain) == (1, 0)
     batches.submit(lay_out(out_packets([160], 2000), VIDEO_TYPE, SSRC), [route])
@@ -236,7 +243,7 @@ def test_the_largest_run_passes_the_kernel(players: list[Player], sock: socket.s
     payload = 1216 - HEADER_BYTES - TAG_BYTES
     runs = lay_out(out_packets([payload] * 60), VIDEO_TYPE, SSRC)
     assert [len(run.segments) for run in runs] == [53, 7]
-    batches = Sender(sock)
+    batches = Sender(sock, still)
     batches.submit(runs, [route_to(player)])
     assert batches.errors == batches.gso_fallbacks == 0
     assert len(player.take()) == 60
@@ -248,7 +255,7 @@ def test_the_marker_and_padding_bits_reach_the_player(
     player = add(players)
     last = OutPacket(1001, 5, b"end", True, False, 0.0, 0.0, False)
     padded = OutPacket(1000, 5, b"data" + bytes((0, 0, 3)), False, True, 0.0, 0.0, True)
-    Sender(sock).submit(lay_out([padded, last], VIDEO_TYPE, SSRC), [route_to(player)])
+    Sender(sock, still).submit(lay_out([padded, last], VIDEO_TYPE, SSRC), [route_to(player)])
     first, second = player.take()
     assert (first.payload, first.marker) == (b"data", False)
     assert (second.payload, second.marker) == (b"end", True)
@@ -263,7 +270,7 @@ def test_a_route_that_cannot_do_gso_falls_back_to_plain_sends(
 ) -> None:
     player, other = add(players), add(players)
     faulty.gso_fault = number
-    batches = Sender(faulty)
+    batches = Sender(faulty, still)
     routes = [route_to(player), route_to(other)]
     packets = out_packets([1188] * 32)
     batches.submit(lay_out(packets[:16], VIDEO_TYPE, SSRC), routes[:1])
@@ -285,7 +292,7 @@ def test_the_kernels_own_refusal_of_gso_is_survived(
     sock.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
     player = add(players)
     route = route_to(player)
-    batches = Sender(sock)
+    batches = Sender(sock, still)
     batches.submit(lay_out(out_packets([1188] * 16), VIDEO_TYPE, SSRC), [route])
     assert (batches.gso_fallbacks, batches.errors, route.gso) == (1, 0, False)
     assert len(player.take()) == 16 and gapless(player.video)
@@ -296,7 +303,7 @@ def test_an_unreachable_viewer_costs_the_others_nothing(
 ) -> None:
     lost, player = add(players), add(players)
     faulty.faults = iter([0, errno.ENETUNREACH])
-    batches = Sender(faulty)
+    batches = Sender(faulty, still)
     runs = lay_out(out_packets([1188] * 16), VIDEO_TYPE, SSRC)
     batches.submit(runs, [route_to(player), route_to(lost), route_to(player, 0x10000)])
     assert batches.errors == 1

@@ -27,8 +27,9 @@ from aiortc.rtcsctptransport import (
 from benchmarks.webrtc_client import WebRtcClient
 from mediaserver.errors import Unavailable
 from mediaserver.protocol import rtcp, sdp, stun
+from mediaserver.protocol.sdp_fragment import Credentials
 from mediaserver.rtc.dtls import INBOUND_CHUNKS, Certificate
-from mediaserver.rtc.session import ADDRESSES, CONNECT_S, SILENT_S, Address, Session
+from mediaserver.rtc.session import ADDRESSES, CONNECT_S, CREDENTIALS, SILENT_S, Address, Session
 from mediaserver.rtc.transport import SWEEP_S, Transport
 from tests.rtc.house import answer_for
 from tests.rtc.players import udp_socket
@@ -125,12 +126,13 @@ def check(
     nominate: bool = False,
     controlling: bool = True,
     password: str | None = None,
+    ufrag: str | None = None,
     transaction: bytes | None = None,
 ) -> bytes:
-    """A connectivity check for this session."""
+    """A connectivity check for this session, with its newest credentials or with others."""
     return stun.binding_request(
         transaction or secrets.token_bytes(12),
-        f"{session.ufrag}:theirs",
+        f"{ufrag or session.ufrag}:theirs",
         (password or session.password).encode(),
         PRIORITY,
         7,
@@ -286,6 +288,142 @@ async def test_an_address_that_another_session_takes_over_stays_with_it() -> Non
             assert port.transport._by_address[sock.getsockname()] is new
             port.transport.close(old, "test")
             assert port.transport._by_address[sock.getsockname()] is new
+
+
+# -- ICE restart ---------------------------------------------------------------------------------
+
+
+def peers(number: int) -> Credentials:
+    return Credentials(f"user{number}", "p" * 22)
+
+
+def restart(port: Port, session: Session, number: int = 1) -> Credentials:
+    """Restart ICE; our new credentials as the peer is told them."""
+    told = port.transport.restart_ice(session, peers(number)).credentials
+    assert told is not None
+    return told
+
+
+async def passes(
+    sock: socket.socket, port: Port, session: Session, credentials: Credentials
+) -> bool:
+    """Whether a check with these credentials of ours is answered with success."""
+    request = check(session, ufrag=credentials.ufrag, password=credentials.password)
+    answer = await answer_to(sock, port, request)
+    return answer is not None and answer.message_type == stun.BINDING_SUCCESS
+
+
+@virtual_time
+async def test_the_old_credentials_do_until_the_first_check_with_the_new_ones() -> None:
+    async with Port() as port:
+        session, _ = await port.call(Recorder())
+        old = Credentials(session.ufrag, session.password)
+        new = restart(port, session)
+        assert new == Credentials(session.ufrag, session.password) != old
+        assert session.peer == peers(1)
+        with udp_socket() as sock:
+            assert await passes(sock, port, session, old)
+            assert await passes(sock, port, session, new)
+            assert not await passes(sock, port, session, old)
+            assert await passes(sock, port, session, new)
+        assert set(port.transport._by_ufrag) == {new.ufrag}
+
+
+@virtual_time
+async def test_after_a_restart_neither_the_old_nor_a_wrong_password_goes_with_the_new_ufrag() -> (
+    None
+):
+    async with Port() as port:
+        session, _ = await port.call(Recorder())
+        old = Credentials(session.ufrag, session.password)
+        new = restart(port, session)
+        with udp_socket() as sock:
+            for wrong in (
+                Credentials(new.ufrag, old.password),
+                Credentials(old.ufrag, new.password),
+                Credentials(new.ufrag, "guess" * 5),
+                Credentials(new.ufrag, peers(1).password),
+                Credentials("nobody", new.password),
+            ):
+                assert not await passes(sock, port, session, wrong)
+            assert sock.getsockname() not in session.addresses
+            assert await passes(sock, port, session, old)  # no wrong one has ended them
+
+
+@virtual_time
+async def test_a_check_that_is_answered_with_an_error_ends_no_credentials() -> None:
+    async with Port() as port:
+        session, _ = await port.call(Recorder())
+        old = Credentials(session.ufrag, session.password)
+        restart(port, session)
+        with udp_socket() as sock:
+            answer = await answer_to(sock, port, check(session, controlling=False))
+            assert answer is not None and answer.error_code == 487
+            assert await passes(sock, port, session, old)
+
+
+@virtual_time
+async def test_restarts_that_overlap_may_be_answered_out_of_order_and_are_bounded() -> None:
+    async with Port() as port:
+        session, _ = await port.call(Recorder())
+        used = Credentials(session.ufrag, session.password)
+        told = [restart(port, session, number) for number in range(50)]
+        kept = told[-(CREDENTIALS - 1) :]
+        assert set(port.transport._by_ufrag) == {used.ufrag, *(each.ufrag for each in kept)}
+        with udp_socket() as sock:
+            assert not await passes(sock, port, session, told[0])
+            assert await passes(sock, port, session, used)
+            assert await passes(sock, port, session, kept[1])  # not the newest
+            assert not await passes(sock, port, session, kept[0])
+            assert not await passes(sock, port, session, used)
+            assert await passes(sock, port, session, kept[2])
+
+
+@virtual_time
+async def test_a_session_that_restarted_leaves_no_ufrag_behind() -> None:
+    async with Port() as port:
+        session, _ = await port.call(Recorder())
+        for number in range(3):
+            restart(port, session, number)
+        assert len(port.transport._by_ufrag) == 4
+        port.transport.close(session, "test")
+        assert not port.transport._by_ufrag
+
+
+@virtual_time
+async def test_ice_may_restart_before_the_first_check() -> None:
+    async with Port() as port:
+        session = port.open(Recorder())
+        first = Credentials(session.ufrag, session.password)
+        new = restart(port, session)
+        with udp_socket() as sock:
+            assert await passes(sock, port, session, new)
+            assert session.address == sock.getsockname()
+            assert not await passes(sock, port, session, first)
+
+
+@virtual_time
+async def test_a_restart_that_nobody_follows_up_leaves_the_session_until_consent_expires() -> None:
+    async with Port() as port:
+        handler = Recorder()
+        session, client = await port.call(handler)
+        restart(port, session)
+        await asyncio.sleep(60)  # consent goes on with the old credentials
+        assert not handler.closed
+        client._tasks[0].cancel()
+        await asyncio.sleep(SILENT_S + 2 * SWEEP_S)
+        assert handler.closed == ["silent"]
+
+
+@virtual_time
+async def test_credentials_have_the_characters_and_the_randomness_of_ice() -> None:
+    async with Port() as port:
+        sessions = [port.open(Recorder()) for _ in range(100)]
+        restarted = [restart(port, each) for each in sessions]
+        for ours in (*restarted, *(Credentials(each.ufrag, each.password) for each in sessions)):
+            assert (ours.ufrag + ours.password).isalnum()  # RFC 8839 §5.4: ice-char
+            assert len(ours.password) >= 32
+        assert len({each.password for each in restarted}) == 100
 
 
 # -- timers --------------------------------------------------------------------------------------
