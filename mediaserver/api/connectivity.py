@@ -1,12 +1,14 @@
-"""Whether a caller reaches the UDP port: credentials for connectivity checks and nothing else.
+"""Whether a caller reaches the UDP port: credentials for checks, or a session that carries no media.
 
-A check (RFC 8445 §7) with these is answered on every candidate like that of any session; no DTLS
-follows, so the session is gone after the ten seconds that a peer has to connect.
+A check (RFC 8445 §7) with the credentials is answered on every candidate like that of any session; no
+DTLS follows, so the session is gone after the ten seconds that a peer has to connect. A browser sends
+no checks by themselves: its offer of data channels is answered, and the session closed soon after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -14,9 +16,13 @@ from pydantic import BaseModel
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.operation import operation
 from mediaserver.api.preconditions import NO_STORE
-from mediaserver.protocol import rtcp
+from mediaserver.api.signalling import OFFER_TYPE, read_offer
+from mediaserver.protocol import rtcp, sdp
 from mediaserver.rtc.session import Address, Session
 from mediaserver.rtc.transport import Transport
+
+CHECKED_S = 10.0  # a connected session has told by then what there is to tell
+ECHO_BYTES = 1024  # of a message that is sent back
 
 
 class CandidateDocument(BaseModel):
@@ -44,6 +50,29 @@ class Nobody:
     def on_closed(self, reason: str) -> None: ...
 
 
+class Echo(Nobody):
+    """The handler of a session of data channels: it sends back what comes, for CHECKED_S."""
+
+    def __init__(self, close: Callable[[Session, str], None]) -> None:
+        self._close = close
+        self._session: Session | None = None
+        self._ending: asyncio.TimerHandle | None = None
+
+    def on_connected(self, session: Session) -> None:
+        self._session = session
+        loop = asyncio.get_running_loop()
+        self._ending = loop.call_later(CHECKED_S, self._close, session, "checked")
+
+    def on_message(self, channel: int, data: str | bytes) -> None:
+        channels = self._session.channels if self._session else None
+        if channels is not None and len(data) <= ECHO_BYTES:
+            channels.send(channel, data)
+
+    def on_closed(self, reason: str) -> None:
+        if self._ending is not None:
+            self._ending.cancel()
+
+
 class ConnectivityApi:
     """The handler of `/v1/connectivity`; `limiter` is for each address."""
 
@@ -55,19 +84,49 @@ class ConnectivityApi:
         return [web.post("/v1/connectivity", self._open)]
 
     @operation(
-        "Get credentials for connectivity checks of the UDP port",
+        "Check whether the UDP port is reached",
         "server",
         reply=ConnectivityDocument,
         status=201,
-        errors={429: "too_many", 503: "unavailable"},
+        errors={
+            400: "malformed",
+            408: "too_slow",
+            413: "too_large",
+            415: "unsupported_coding",
+            429: "too_many",
+            503: "unavailable",
+        },
+        description="Without a body: credentials, with which a STUN client may check every candidate "
+        "for ten seconds. With `Content-Type: application/sdp` the body is an offer of data channels "
+        "and the reply is the answer, as `application/sdp`: a browser sees in its statistics which "
+        "candidates answer and whether DTLS and SCTP come through. Channels are negotiated, ids 0 and "
+        "1; a message of at most 1024 bytes comes back. The server closes the session ten seconds after "
+        "it connected, or ten seconds after the offer if it doesn't connect.",
     )
     async def _open(self, request: web.Request) -> web.Response:
         self._limiter.check(request.remote)
+        if request.content_type == OFFER_TYPE:
+            answer = self._accept(await read_offer(request))
+            return web.Response(
+                status=201, body=answer.encode(), content_type=OFFER_TYPE, headers=NO_STORE
+            )
+        return web.json_response(self._credentials(), status=201, headers=NO_STORE)
+
+    def _credentials(self) -> dict[str, object]:
         transport = self._transport
         session = transport.open(Nobody(), transport.certificate(), "server", [])
         candidates = [
             {"address": each.address, "port": each.port, "protocol": "udp"}
             for each in transport.candidates()
         ]
-        body = {"ufrag": session.ufrag, "password": session.password, "candidates": candidates}
-        return web.json_response(body, status=201, headers=NO_STORE)
+        return {"ufrag": session.ufrag, "password": session.password, "candidates": candidates}
+
+    def _accept(self, offer_sdp: bytes) -> str:
+        """The answer; raises ProtocolError, Unavailable."""
+        offer = sdp.parse(offer_sdp)
+        data = next((each for each in offer.medias if each.usable and each.is_data), None)
+        accepted = sdp.AnswerMedia(max_message_size=ECHO_BYTES)
+        medias = [accepted if each is data else None for each in offer.medias]
+        sctp = (data.sctp_port or 5000, data.max_message_size) if data else None
+        _, answer = self._transport.accept(Echo(self._transport.close), offer, medias, sctp=sctp)
+        return answer

@@ -121,6 +121,7 @@ class Pages:
         return [
             web.get("/", self.lobby),
             web.get("/docs", self.docs),
+            web.get("/doctor", self.doctor),
             web.get("/watch/{room}", self.watch),
             web.get("/studio/{room}", self.studio),
             web.get("/shop", self.shop),
@@ -137,6 +138,10 @@ class Pages:
     async def docs(self, request: web.Request) -> web.Response:
         """The document at /v1/openapi.json, for people."""
         return _respond(request, self._assets["docs.html"], NO_CAPTURE)
+
+    async def doctor(self, request: web.Request) -> web.Response:
+        """Which ways to this server work from the browser."""
+        return _respond(request, self._assets["doctor.html"], NO_CAPTURE)
 
     async def watch(self, request: web.Request) -> web.Response:
         """The page also says in words that a room doesn't exist; its status says it to programs."""
