@@ -119,6 +119,18 @@ def bench(
     return code
 
 
+@cli.command(
+    "load",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def load_node(context: typer.Context) -> int:
+    """Load a running node with real sessions; `hawker load --help` shows the options."""
+    from benchmarks.load import main as run  # the other commands need not wait for all it imports
+
+    return run(context.args)
+
+
 def _run(config: Config) -> int:
     from mediaserver.app import App  # the other commands need not wait for all it imports
 

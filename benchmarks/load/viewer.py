@@ -1,0 +1,143 @@
+"""A WHEP viewer that is cheap enough for a thousand in a process, and counts what it gets.
+
+DTLS and ICE are those of the benchmarks' client. RTP headers are in the clear, so that packets are
+counted without decrypting them; of every SAMPLE-th read one packet is decrypted. A read whose first and
+last packets continue the stream is counted as a whole; packets that changed places within one read
+are not noticed.
+
+Delay is from the media time of a packet, as the sender reports tell it in UTC, to the kernel's stamp at
+this socket. The server ties media time 0 to the earliest arrivals of its publisher: the publisher's
+own unevenness counts, and so do the server and the network behind it; the way from the publisher to
+the server does not. It wants both machines' clocks to agree; on one machine it is true to about 1 ms.
+A joiner's replay since the last keyframe is not counted, but what comes live behind it is.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from struct import Struct
+
+from benchmarks.load.figures import Figures
+from benchmarks.load.line import Line
+from benchmarks.webrtc_client import AUDIO_PAYLOAD_TYPE, VIDEO_PAYLOAD_TYPE, WebRtcClient
+from mediaserver.errors import ProtocolError
+from mediaserver.media import OPUS_CLOCK_RATE, VIDEO_CLOCK_RATE
+from mediaserver.protocol import rtcp
+
+SAMPLE = 64
+REPORT_S = 1.0
+RTP_BYTES = 12
+RATES = {VIDEO_PAYLOAD_TYPE: VIDEO_CLOCK_RATE, AUDIO_PAYLOAD_TYPE: OPUS_CLOCK_RATE}
+
+_HEADER = Struct(">BBHII")
+
+
+@dataclass
+class LoadViewer(WebRtcClient):
+    """`figures` of the process get its times; `tick` is called by whoever plays many of them."""
+
+    figures: Figures = field(default_factory=Figures)
+    lossy: bool = False  # then each datagram is judged by `drop`
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.lines: dict[int, Line] = {}
+        self.decrypted = 0
+        self.heard = 0, 0.0  # packets, and when they were last seen to have grown
+        self._reads = 0
+        self._stamp_ns = 0
+        self._since_ms = 0.0
+        self._reported_at = 0.0
+
+    def began(self) -> None:
+        """Delay counts from now on."""
+        self._since_ms = time.time() * 1000
+
+    def batch_received(self, data: memoryview, size: int, stamp_ns: int) -> None:
+        """Of the loop: datagrams of `size` bytes behind each other, received at `stamp_ns` (UTC)."""
+        self._stamp_ns = stamp_ns
+        if self.lossy or not self._counted(data, size):
+            for start in range(0, len(data), size):
+                self.datagram_received(bytes(data[start : start + size]), None)
+
+    def tick(self, now: float) -> None:
+        """Ask for what is missing; report once a second."""
+        for line in self.lines.values():
+            if line.missing and (asked := line.due(now)):
+                self._ask(line.ssrc, asked)
+        if now - self._reported_at >= REPORT_S and self.lines:
+            self._reported_at = now
+            blocks = [line.report(now) for line in self.lines.values()]
+            self.send_rtcp(rtcp.serialize_receiver_report(rtcp.ReceiverReport(self.ssrc, blocks)))
+
+    @property
+    def packets(self) -> int:
+        return sum(line.packets for line in self.lines.values())
+
+    def _counted(self, data: memoryview, size: int) -> bool:
+        """Count a read of one stream that goes on; False when it is to be looked at singly."""
+        length = len(data)
+        last_at = (length - 1) // size * size
+        if length - last_at < RTP_BYTES:
+            return False
+        first, kind, sequence, timestamp, ssrc = _HEADER.unpack_from(data)
+        line = self.lines.get(ssrc)
+        if line is None or first >> 6 != 2 or 192 <= kind <= 223:
+            return False
+        _, last_kind, last, _, last_ssrc = _HEADER.unpack_from(data, last_at)
+        count = last_at // size + 1
+        if last_ssrc != ssrc or 192 <= last_kind <= 223 or not line.run(sequence, last, count):
+            return False
+        self._reads += 1
+        if self._reads % SAMPLE == 0:
+            self._decrypt(bytes(data[:size]))
+        self._timed(line, timestamp, count)
+        return True
+
+    def _on_srtp(self, data: bytes) -> None:
+        if len(data) < RTP_BYTES:
+            return
+        if 192 <= data[1] <= 223:
+            super()._on_srtp(data)
+            self._on_reports()
+            return
+        _, kind, sequence, timestamp, ssrc = _HEADER.unpack_from(data)
+        line = self.lines.get(ssrc)
+        if line is None:
+            rate = RATES.get(kind & 0x7F)
+            if rate is None or ssrc not in self._receivers or not self._decrypt(data):
+                return
+            line = self.lines[ssrc] = Line(ssrc, rate)
+        if line.take(sequence, self.clock()):
+            self._timed(line, timestamp, 1)
+
+    async def _tick_forever(self) -> None:
+        """One timer for all viewers of the process does it."""
+
+    def _on_reports(self) -> None:
+        for report in self.reports:
+            if isinstance(report, rtcp.SenderReport) and report.ssrc in self.lines:
+                self.lines[report.ssrc].on_sender_report(report, self.clock())
+        self.reports.clear()
+
+    def _decrypt(self, data: bytes) -> bool:
+        assert self.srtp is not None
+        try:
+            self.srtp.unprotect(data)
+        except ProtocolError:
+            self.undecryptable += 1
+            return False
+        self.decrypted += 1
+        return True
+
+    def _timed(self, line: Line, timestamp: int, packets: int) -> None:
+        if not self._since_ms or not self._stamp_ns:
+            return
+        jitter_ms = line.arrived(timestamp, self._stamp_ns / 1e9)
+        media_ms = line.media_utc_ms(timestamp)
+        if media_ms is None or media_ms < self._since_ms:
+            return  # the replay
+        self.figures.time("delay", self._stamp_ns / 1e6 - media_ms, packets)
+        if jitter_ms is not None:
+            self.figures.time("jitter", jitter_ms)
