@@ -129,3 +129,29 @@ def test_no_token_is_too_strange_to_read(node: str, tokens: list[str]) -> None:
         console.log(JSON.stringify(found.every((expiry) => expiry === 0)));
     """
     assert evaluate(node, program) is True
+
+
+def test_sound_alone_is_life_for_a_while_and_then_a_frozen_picture_is_none(node: str) -> None:
+    program = """
+        globalThis.MediaStream = class {};
+        let now = 0;
+        performance.now = () => now;
+        const { WhepPlayer } = await import("PAGES/js/watch/player/whep.js");
+        const player = new WhepPlayer({ room: "show", token: async () => null });
+        let frames = 1, packets = 0;
+        player.pc = { getStats: async () => new Map([
+          [1, { type: "inbound-rtp", kind: "video", framesDecoded: frames }],
+          [2, { type: "inbound-rtp", kind: "audio", packetsReceived: packets }],
+        ]) };
+        const seen = [];
+        const looks = [
+          [0, 1, 0], [4000, 1, 200], [16000, 1, 800],
+          [21000, 1, 1000], [25000, 1, 1200], [26000, 2, 1250],
+        ];
+        for (const [at, frame, packet] of looks) {
+          [now, frames, packets] = [at, frame, packet];
+          seen.push(await player.progress());
+        }
+        console.log(JSON.stringify(seen));
+    """
+    assert evaluate(node, program) == [1, 201, 801, 1, 1, 1252]

@@ -9,6 +9,7 @@ import { play } from "./autoplay.js";
 const CONNECT_MS = 5000; // no media by then: this network doesn't let WebRTC through
 const KEYFRAME_MS = 12_000; // media arrives but no picture: the host's keyframes are rare, a joiner has to wait for one
 const LOOK_MS = 100;
+const SOUND_ALONE_MS = 20_000; // on a link too thin for the picture the server keeps the sound, for 16 s at a time
 
 export class WhepPlayer {
   name = "webrtc";
@@ -24,6 +25,7 @@ export class WhepPlayer {
   #session = null; // {resource, token}
   #media = new MediaStream();
   #expects = "video";
+  #frames = { count: 0, since: 0 }; // when the last new frame was seen
 
   /**
    * `token()` promises a viewer token or null. Without `video` it plays unseen until `attach`.
@@ -60,10 +62,13 @@ export class WhepPlayer {
     void play(video);
   }
 
-  /** How many frames (of a stream without video: audio samples) were decoded; it grows while all is well. */
+  /** A count that grows while all is well: frames, and sound alone for a while; of a stream without video, sound. */
   async progress() {
-    const stats = await this.stats();
-    return this.#expects === "video" ? stats.framesDecoded : stats.audioSamples;
+    const { framesDecoded, audioSamples, audioPackets } = await this.stats();
+    if (this.#expects === "audio") return audioSamples;
+    const now = performance.now();
+    if (framesDecoded !== this.#frames.count) this.#frames = { count: framesDecoded, since: now };
+    return now - this.#frames.since < SOUND_ALONE_MS ? framesDecoded + audioPackets : framesDecoded;
   }
 
   /** Figures of the session so far; 0 where nothing was received yet, null where the browser doesn't tell. */
@@ -84,6 +89,7 @@ export class WhepPlayer {
       freezes: video.freezeCount ?? null,
       audioEnergy: audio.totalAudioEnergy ?? 0,
       audioSamples: audio.totalSamplesReceived ?? 0,
+      audioPackets: audio.packetsReceived ?? 0,
       bytesReceived: (video.bytesReceived ?? 0) + (audio.bytesReceived ?? 0),
       packetsLost: (video.packetsLost ?? 0) + (audio.packetsLost ?? 0),
       roundTrip_ms: pair.currentRoundTripTime === undefined ? null : pair.currentRoundTripTime * 1000,
