@@ -127,9 +127,7 @@ class Shop:
             store, self.orders, {"sandbox": self.sandbox}, default=config.payments.provider
         )
         self.bag = Bag(store, self.catalogue, self.shelf, self.rooms.exists)
-        self.cards = Cards(
-            store, self.catalogue, self.shelf, self.bag, self._media_time, self.rooms.exists
-        )
+        self.cards = Cards(store, self.catalogue, self.shelf, self.bag, self._media_time)
         self._feed_rooms(config.chat.slow_mode_s)
         self._origin = ""
         self._http: aiohttp.ClientSession | None = None

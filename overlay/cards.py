@@ -11,7 +11,7 @@ the shop told of what had moved: the relay then tells the rooms.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
@@ -25,7 +25,6 @@ from commerce.store import Store
 from commerce.text import checked_count
 from commerce.timestamps import rfc3339
 from overlay.bag import Bag
-from overlay.errors import RoomNotFound
 from overlay.offer import Card, pin, put, show_brief, unpin
 
 AHEAD_MS = 3_600_000  # a script knows the next hour
@@ -56,7 +55,6 @@ class Cards:
         shelf: Shelf,
         bag: Bag,
         media: MediaClock,
-        room_exists: Callable[[str], Awaitable[bool]],
         now_ms: Callable[[], int] = utc_ms,
     ) -> None:
         self._store = store
@@ -64,7 +62,6 @@ class Cards:
         self._shelf = shelf
         self._bag = bag
         self._media = media
-        self._room_exists = room_exists
         self._now_ms = now_ms
 
     async def pin(
@@ -81,7 +78,7 @@ class Cards:
         The product comes into the bag, an earlier card of it goes. Raises RoomNotFound, NotFound for the
         product, Invalid, NotLive, LimitReached or Busy.
         """
-        await self._check_room(room)
+        await self._bag.check_room(room)
         media_ms = self._media_ms(room, mt, at)
 
         async def decide() -> tuple[Changes | None, Document]:
@@ -102,7 +99,7 @@ class Cards:
 
     async def unpin(self, room: str, card: str) -> None:
         """Take a card off; raises RoomNotFound, NotFound or Busy."""
-        await self._check_room(room)
+        await self._bag.check_room(room)
 
         async def decide() -> tuple[Changes | None, None]:
             changes = Changes(self._now_ms())
@@ -116,7 +113,7 @@ class Cards:
 
         Raises RoomNotFound.
         """
-        await self._check_room(room)
+        await self._bag.check_room(room)
         cards = (await self._bag.offer(room)).cards
         documents = await self._bag.brief(card.product_id for card in cards)
         return [
@@ -124,10 +121,6 @@ class Cards:
             for card in cards
             if card.product_id in documents
         ]
-
-    async def _check_room(self, room: str) -> None:
-        if not await self._room_exists(room):
-            raise RoomNotFound("there is no such room")
 
     def _media_ms(self, room: str, mt: int | None, at: int | None) -> int | None:
         live = self._media(room)

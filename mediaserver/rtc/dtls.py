@@ -40,7 +40,6 @@ from aiortc.rtcdtlstransport import (
 )
 from OpenSSL import SSL
 
-from mediaserver.rtc.sctp import INBOUND_CHUNKS as INBOUND_CHUNKS
 from mediaserver.rtc.sctp import Sctp
 
 _openssl: Any = SSL._lib  # type: ignore[attr-defined]

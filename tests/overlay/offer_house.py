@@ -67,9 +67,7 @@ class House:
         self.payments = Payments(store, self.orders, {"sandbox": self.sandbox}, now_ms=clock)
         self.bag = Bag(store, self.catalogue, self.shelf, self.rooms.exists, clock)
         self.media: dict[str, tuple[int, int]] = {}
-        self.cards = Cards(
-            store, self.catalogue, self.shelf, self.bag, self.media.get, self.rooms.exists, clock
-        )
+        self.cards = Cards(store, self.catalogue, self.shelf, self.bag, self.media.get, clock)
         self.hello = Hello(
             self.rooms,
             self.cards,

@@ -28,7 +28,8 @@ from benchmarks.webrtc_client import WebRtcClient
 from mediaserver.errors import Unavailable
 from mediaserver.protocol import rtcp, sdp, stun
 from mediaserver.protocol.sdp_fragment import Credentials
-from mediaserver.rtc.dtls import INBOUND_CHUNKS, Certificate
+from mediaserver.rtc.dtls import Certificate
+from mediaserver.rtc.sctp import INBOUND_CHUNKS
 from mediaserver.rtc.session import ADDRESSES, CONNECT_S, CREDENTIALS, SILENT_S, Address, Session
 from mediaserver.rtc.transport import SWEEP_S, Transport
 from tests.rtc.house import answer_for
