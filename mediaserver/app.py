@@ -402,7 +402,8 @@ class App:
 
     def rtp_base(self, room: str) -> int | None:
         """The RTP timestamp of media time 0 in the video that WebRTC viewers of a room get."""
-        return self.whep.rtp_base(room)
+        stream = self.hub.get(room)
+        return stream.timeline.rtp_base if stream is not None and stream.live else None
 
     def _tell_room(self, event: str, stream: Stream) -> None:
         if event in ("online", "offline") and "/" not in stream.name:

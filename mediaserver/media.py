@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["video", "audio"]
-Codec = Literal["h264", "aac", "opus"]
+Codec = Literal["h264", "h265", "vp8", "vp9", "av1", "aac", "opus"]
 
 VIDEO_CLOCK_RATE = 90_000
 OPUS_CLOCK_RATE = 48_000
@@ -25,8 +25,9 @@ class Track:
     """One elementary stream; a change of configuration makes a new Track.
 
     `config` is the decoder configuration in ISO BMFF form: AVCDecoderConfigurationRecord for h264
-    (ISO/IEC 14496-15 §5.3.3.1), AudioSpecificConfig for aac (ISO/IEC 14496-3 §1.6.2.1), OpusHead for
-    opus (RFC 7845 §5.1).
+    and HEVCDecoderConfigurationRecord for h265 (ISO/IEC 14496-15 §5.3.3.1, §8.3.3.1), vpcC for vp8
+    and vp9, av1C for av1, AudioSpecificConfig for aac (ISO/IEC 14496-3 §1.6.2.1), OpusHead for opus
+    (RFC 7845 §5.1).
     """
 
     kind: Kind
@@ -42,8 +43,10 @@ class Track:
 class Packet:
     """One access unit or one audio frame.
 
-    `payload`: h264 is NAL units each behind a four-byte length, without parameter sets, access unit
-    delimiters or filler; aac is one raw frame without ADTS; opus is one Opus packet.
+    `payload`: h264 and h265 are NAL units each behind a four-byte length, without parameter sets,
+    access unit delimiters or filler; vp8 and vp9 are one frame (or superframe); av1 is one temporal
+    unit without temporal delimiters, each OBU with its size; aac is one raw frame without ADTS; opus
+    is one Opus packet.
     `wallclock_ms` is the UTC time, in ms, that the stream's clock gives to `pts`.
     """
 

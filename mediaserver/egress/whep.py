@@ -125,7 +125,9 @@ class Channel:
         self.stream = stream
         self.sessions: set[WhepSession] = set()
         transport = egress.transport
-        self.broadcast = Broadcast(transport.sender, self._request_keyframe, transport.clock)
+        self.broadcast = Broadcast(
+            transport.sender, self._request_keyframe, transport.clock, stream.timeline.rtp_base
+        )
         self.malformed = 0  # packets that are not what their track says
         self._source = stream.subscribe()
         self._opus = opus.subscribe()
@@ -218,11 +220,6 @@ class WhepEgress:
         viewers = (viewer for channel in channels for viewer in channel.broadcast.viewers)
         median_bps = statistics.median_low(each.remb_bps for each in viewers if each.remb_bps)
         return {"min": min(each.min_bps for each in told), "median": median_bps}
-
-    def rtp_base(self, name: str) -> int | None:
-        """The RTP timestamp of media time 0 in a stream's video, None while nobody watches it."""
-        channel = self._channels.get(name)
-        return channel.broadcast.video.timestamp_offset if channel else None
 
     def watch(self, name: str, offer_sdp: bytes, token: str | None = None) -> tuple[str, str]:
         """Accept an offer; (resource id, answer). `token` is for whoever speaks over data channels.

@@ -16,6 +16,8 @@ This is the one place where timestamps are rebased. What it makes good:
 
 from __future__ import annotations
 
+import secrets
+
 from mediaserver.media import AAC_FRAME_SAMPLES, Kind, Track
 
 BACKWARD_JUMP_S = 1.0  # tracks of one RTMP connection interleave within less than this
@@ -58,7 +60,10 @@ class SourceClock:
 class Timeline:
     """Media time of one stream across its publications; `epoch_ms` is the UTC of media time 0."""
 
-    def __init__(self, now: float, utc_ms: float) -> None:
+    def __init__(self, now: float, utc_ms: float, rtp_base: int | None = None) -> None:
+        """`rtp_base` is given where this is a copy of another process's timeline."""
+        # the RTP timestamp of media time 0 in what viewers get of any rendition (RFC 3550 §5.1)
+        self.rtp_base = secrets.randbits(32) if rtp_base is None else rtp_base
         self._utc_minus_monotonic_s = utc_ms / 1000 - now
         self._offset_s: float | None = None  # arrival - media time of the earliest arrivals
         self._window_min_s = 0.0

@@ -165,12 +165,16 @@ class Broadcast:
         sender: Sender,
         request_keyframe: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
+        rtp_base: int | None = None,
     ) -> None:
+        """`rtp_base` is the RTP timestamp of media time 0 in the video; None picks one."""
         self.sender = sender
         self.request_keyframe = request_keyframe
         self.clock = clock
         self.cname = secrets.token_hex(8)
         self.video = Line(VIDEO_CLOCK_RATE)
+        if rtp_base is not None:
+            self.video.timestamp_offset = rtp_base
         # never the SSRC of video: with one key, that would be the same nonces for other bytes;
         # nor may the two be `rtx_ssrc`
         self.audio = Line(OPUS_CLOCK_RATE, self.video.ssrc ^ 2)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import msgpack
 
@@ -25,7 +25,7 @@ MAX_CHANNEL = 1 << 31
 _LENGTH_BYTES = 4
 
 _KINDS: tuple[Kind, ...] = ("video", "audio")
-_CODECS: tuple[Codec, ...] = ("h264", "aac", "opus")
+_CODECS: tuple[Codec, ...] = get_args(Codec)
 
 
 @dataclass(frozen=True, slots=True)
