@@ -94,6 +94,22 @@ def take_out(changes: Changes, offer: Offer, product_id: str) -> Offer:
     return _save_bag(changes, offer, [each for each in offer.bag if each != product_id])
 
 
+def clear(changes: Changes, offer: Offer) -> None:
+    """Nothing in the bag and no card on show, and nothing of either kept: the room goes."""
+    _off(changes, offer, list(offer.cards))
+    if offer.bag:
+        tell(changes, offer.room, "bag.changed", {"total": 0})
+    for product_id in offer.bag:
+        changes.index[rooms_index(product_id), _bag_key(offer.room)] = None
+    for key, version in (
+        (_bag_key(offer.room), offer.bag_version),
+        (_cards_key(offer.room), offer.cards_version),
+    ):
+        if version:
+            changes.reads[key] = version
+            changes.writes[key] = None
+
+
 def pin(changes: Changes, offer: Offer, card: Card, document: Mapping[str, Any]) -> Offer:
     """The card on show in place of an earlier one of its product; raises LimitReached.
 

@@ -27,6 +27,7 @@ from typing import Literal
 
 import msgpack
 
+from commerce.changes import Changes, decide_and_commit
 from commerce.ids import new_id, utc_ms
 from commerce.store import Conflict, Store
 from commerce.text import checked_text
@@ -39,6 +40,7 @@ from overlay.errors import (
     Unauthorized,
 )
 from overlay.index_page import index_page
+from overlay.offer import clear, offer_keys, read_offer
 from overlay.tokens import VIEWER_TOKEN_S, Claims, IssuedToken, Tokens
 
 Access = Literal["public", "restricted"]
@@ -150,6 +152,25 @@ class Rooms:
             )
 
         return await self._change(id, change)
+
+    async def delete(self, id: str, *, if_version: int | None = None) -> None:
+        """The room goes, with its key, its bag and its cards; its orders and its events stay.
+
+        Raises RoomNotFound, Busy, or Stale if `if_version` has passed.
+        """
+
+        async def decide() -> tuple[Changes, None]:
+            room = await self.get(id)
+            if if_version not in (None, room.version):
+                raise Stale(f"the room {id} has been changed since", code="stale")
+            changes = Changes(self._now_ms(), reads={_item(id): room.version})
+            changes.writes = {_item(id): None, _key_item(room.key_hash): None}
+            changes.index[INDEX, _item(id)] = None
+            clear(changes, read_offer(id, await self._store.load(offer_keys(id))))
+            return changes, None
+
+        await decide_and_commit(self._store, decide)
+        self._remembered.pop(id, None)
 
     async def rotate_key(self, id: str) -> str:
         """A new stream key; the old one publishes no more. Raises RoomNotFound."""

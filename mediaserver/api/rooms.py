@@ -72,6 +72,7 @@ class Rooms(Protocol):
         access: RoomAccess | None = None,
         if_version: int | None = None,
     ) -> Room: ...
+    async def delete(self, id: str, *, if_version: int | None = None) -> None: ...
     async def rotate_key(self, id: str) -> str: ...
 
 
@@ -127,6 +128,7 @@ class RoomsApi:
             web.get("/v1/rooms", self._list),
             web.get("/v1/rooms/{room}", self._get),
             web.patch("/v1/rooms/{room}", self._patch),
+            web.delete("/v1/rooms/{room}", self._delete),
             web.post("/v1/rooms/{room}/stream-key", self._rotate_key),
             web.get("/v1/rooms/{room}/ingest", self._ingest),
             web.post("/v1/rooms/{room}/guest-token", self._guest_token),
@@ -192,6 +194,22 @@ class RoomsApi:
             if_version=await self._if_version(request, id),
         )
         return web.json_response(self._inside(room), headers=etag(room.version))
+
+    @operation(
+        "Delete a room, any version of it or the one that If-Match names",
+        TAG,
+        auth="rooms.write",
+        status=204,
+        errors={404: "room_not_found", 412: "stale"},
+        description="Its stream ends at once and its key publishes no more; its bag and cards go with "
+        "it. Its orders stay.",
+    )
+    async def _delete(self, request: web.Request) -> web.Response:
+        id = request.match_info["room"]
+        await require(request, "rooms.write", room=id)
+        await self._rooms.delete(id, if_version=await self._if_version(request, id))
+        self._hub.end(id, "the room was deleted")
+        return web.Response(status=204)
 
     @operation(
         "Make a new stream key; the old one publishes no more",

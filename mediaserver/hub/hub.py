@@ -160,6 +160,14 @@ class Hub:
             totals.add(stream.counters)
         return totals
 
+    def end(self, name: str, reason: str) -> None:
+        """Close a stream's publication and remove it, without grace; nothing where there is none."""
+        publication = self._publications.get(name)
+        if publication is not None:
+            publication.close(reason)
+        if name in self.streams:
+            self._remove(name)
+
     def drain(self) -> None:
         """Close every publication and remove every stream, without grace."""
         for publication in list(self._publications.values()):

@@ -271,6 +271,32 @@ async def test_a_rotated_key_publishes_and_the_old_one_no_more(house: House) -> 
     assert await code(missing) == (404, "room_not_found")
 
 
+async def test_a_deleted_room_is_gone_with_its_stream_and_its_key(house: House) -> None:
+    key = (await house.create(id="shop", title="show"))["stream_key"]
+    ended: list[str] = []
+    house.hub.publish("shop", protocol="rtmp", clock_rate=1000, on_close=ended.append)
+    response = await house.client.delete("/v1/rooms/shop", headers=ADMIN)
+    assert (response.status, await response.read()) == (204, b"")
+    assert ended == ["the room was deleted"]
+    assert house.hub.get("shop") is None
+    with pytest.raises(Exception, match="not valid"):
+        await house.access.publish(key)
+    assert await code(await house.client.get("/v1/rooms/shop")) == (404, "room_not_found")
+    listed = await (await house.client.get("/v1/rooms")).json()
+    assert listed["items"] == []
+    again = await house.client.delete("/v1/rooms/shop", headers=ADMIN)
+    assert await code(again) == (404, "room_not_found")
+    assert (await house.create(id="shop", title="another"))["title"] == "another"
+
+
+async def test_a_room_that_was_changed_since_is_not_deleted(house: House) -> None:
+    await house.create(id="shop", title="show")
+    stale = {**ADMIN, "If-Match": '"0"'}
+    response = await house.client.delete("/v1/rooms/shop", headers=stale)
+    assert await code(response) == (412, "stale")
+    assert (await house.client.get("/v1/rooms/shop")).status == 200
+
+
 async def test_nothing_published_is_said_so(house: House) -> None:
     await house.create(id="shop", title="show")
     response = await house.client.get("/v1/rooms/shop/ingest", headers=ADMIN)

@@ -265,3 +265,18 @@ async def test_a_card_pinned_while_its_product_is_taken_out_goes_with_it(house: 
     left = await offer(ROOM)
     assert (left.bag, left.cards) == ((), ())
     assert (await house.told_types())[-2:] == ["card.unpinned", "bag.changed"]
+
+
+async def test_a_deleted_room_takes_its_bag_and_cards_with_it(house: House) -> None:
+    product = await house.in_bag(title="a")
+    await house.cards.pin(ROOM, product.id, by="ana")
+    before = await house.told()
+    await house.rooms.delete(ROOM)
+    told = (await house.told())[len(before) :]
+    assert [event.type for event in told] == ["card.unpinned", "bag.changed"]
+    assert await house.bag.rooms_of(product.id) == []
+    with pytest.raises(RoomNotFound):
+        await house.bag.page(ROOM)
+    await house.rooms.create("again", id=ROOM)
+    assert await house.titles() == []
+    assert await house.cards.list(ROOM) == []

@@ -39,9 +39,3 @@ export function mayChange({ state, payment }) {
 export function pendingPayment({ payment, payments }) {
   return payment === "pending" ? (payments.at(-1) ?? null) : null;
 }
-
-/** Where the sandbox goes on with that payment, or null; its pages are open to who knows the payment's id. */
-export function payPath(order) {
-  const payment = pendingPayment(order);
-  return payment && `/pay/sandbox/${payment}`;
-}
