@@ -7,7 +7,7 @@ another setting. A validator's message says what is allowed, not what is wrong.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,6 +41,7 @@ class Http(Section):
     https_port: OptionalPort = 8443
     tls_cert: str = ""
     tls_key: str = Field(default="", validate_default=True)
+    trusted_proxies: tuple[str, ...] = Field(default=(), strict=False)
 
     @field_validator("tls_key")
     @classmethod
@@ -48,6 +49,14 @@ class Http(Section):
         if bool(key) != bool(info.data.get("tls_cert")):
             raise ValueError("http.tls_cert and http.tls_key together, or neither")
         return key
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ip_network(network)) for network in networks)
+        except ValueError:
+            raise ValueError('a list of addresses or networks, such as ["127.0.0.1"]') from None
 
 
 class Rtmp(Section):

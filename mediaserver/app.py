@@ -26,6 +26,7 @@ from mediaserver.api import problem
 from mediaserver.api.access_log import AccessLogger
 from mediaserver.api.auth import CALLERS
 from mediaserver.api.connectivity import ConnectivityApi
+from mediaserver.api.forwarded import forwarded
 from mediaserver.api.health import HealthApi
 from mediaserver.api.hls import HlsApi
 from mediaserver.api.ingest import IngestMeter
@@ -272,7 +273,7 @@ class App:
 
     def _web(self, meter: IngestMeter) -> web.Application:
         limits = self.config.limits
-        app = web.Application()
+        app = web.Application(middlewares=[forwarded(self.config.http.trusted_proxies)])
         app[CALLERS] = self.shop.callers
         problem.install(app)
         limiter, buys = (
