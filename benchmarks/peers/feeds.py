@@ -23,8 +23,9 @@ from benchmarks.loads import Commands
 from benchmarks.picture import GOP_FRAMES, PPS, SPS, Picture
 from mediaserver.media import VIDEO_CLOCK_RATE
 from mediaserver.protocol.rtp import serialize_header
-from mediaserver.protocol.rtp_h264 import RtpPayload, packetize
-from mediaserver.rtc.broadcast import MAX_PAYLOAD_BYTES
+from mediaserver.protocol.rtp_h264 import packetize
+from mediaserver.protocol.rtp_payload import RtpPayload
+from mediaserver.rtc.layer import MAX_PAYLOAD_BYTES
 
 PAYLOAD_TYPE = 96
 MS = Fraction(1, 1000)

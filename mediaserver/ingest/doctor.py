@@ -39,6 +39,21 @@ CLOCK_JUMP = Notice(
         "zh": "如果反复出现，请检查 OBS 音频设备的采样率（48 kHz）以及电脑是否过载。",
     },
 )
+NO_HLS_FOR_VP8 = Notice(
+    "NoHlsForVp8",
+    "warning",
+    {
+        "en": "The picture is VP8, which HLS can't carry: viewers who watch by HLS get the sound "
+        "alone.",
+        "zh": "画面使用 VP8 编码，HLS 无法承载：通过 HLS 观看的观众只能听到声音。",
+    },
+    {
+        "en": "Publish H.264 instead: in OBS choose an H.264 video encoder, in a WebRTC client put "
+        "H.264 first among its codecs, then start again.",
+        "zh": "请改用 H.264 推流：在 OBS 中选择 H.264 视频编码器；在 WebRTC 客户端中把 H.264 "
+        "排在编码器首位，然后重新开始推流。",
+    },
+)
 
 
 class Doctor:
@@ -65,3 +80,6 @@ def examine(stream: Stream) -> None:
         stream.notice(HAS_B_FRAMES)
     if stream.timeline.jumps:
         stream.notice(CLOCK_JUMP)
+    video = stream.tracks.get("video")
+    if video is not None and video.codec == "vp8":
+        stream.notice(NO_HLS_FOR_VP8)

@@ -1,4 +1,4 @@
-"""Fragmented MP4, ISO/IEC 14496-12 (ISO BMFF) with 14496-15 (AVC) and 14496-14 (AAC).
+"""Fragmented MP4, ISO/IEC 14496-12 (ISO BMFF) with 14496-14 (AAC); video_codecs names the others.
 
 One track a file, as CMAF (ISO/IEC 23000-19) and HLS renditions want it: `init_segment` is what EXT-X-MAP
 names, `fragment` is one moof with its mdat; a segment is one fragment or several.
@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mediaserver.media import Track
+from mediaserver.packager.video_codecs import VIDEO_CODECS
 
 ORIGIN_S = 10  # far more than any priming or interleaving
 TRACK_ID = 1
@@ -78,7 +79,7 @@ def init_segment(track: Track) -> bytes:
     dinf = box(b"dinf", full_box(b"dref", 0, 0, b"\0\0\0\1", full_box(b"url ", 0, 1)))
     stbl = box(
         b"stbl",
-        full_box(b"stsd", 0, 0, b"\0\0\0\1", _avc1(track) if video else _mp4a(track)),
+        full_box(b"stsd", 0, 0, b"\0\0\0\1", _video_entry(track) if video else _mp4a(track)),
         full_box(b"stts", 0, 0, bytes(4)),
         full_box(b"stsc", 0, 0, bytes(4)),
         full_box(b"stsz", 0, 0, bytes(8)),
@@ -90,13 +91,14 @@ def init_segment(track: Track) -> bytes:
     return box(b"ftyp", b"iso6", bytes(4), b"iso6", b"cmfc", b"mp41") + moov
 
 
-def _avc1(track: Track) -> bytes:
-    """VisualSampleEntry (§12.1.3) with avcC."""
+def _video_entry(track: Track) -> bytes:
+    """VisualSampleEntry (§12.1.3) with the decoder configuration."""
+    codec = VIDEO_CODECS[track.codec]
     return box(
-        b"avc1",
+        codec.sample_entry,
         struct.pack(">6xH16xHH", 1, track.width, track.height),
         struct.pack(">IIIH32xHh", 0x480000, 0x480000, 0, 1, 24, -1),
-        box(b"avcC", track.config),
+        box(codec.config_box, codec.head, track.config),
     )
 
 

@@ -22,7 +22,7 @@ def promised_interval_s(keyframe: Packet) -> float | None:
     other encoders, and for a stream that was joined later.
     """
     found = _X264_INTERVAL.search(keyframe.payload[:OPTIONS_BYTES])
-    if found is None:
+    if found is None or keyframe.track.codec != "h264":
         return None
     try:
         frame_rate = parse_sps(AvcConfig.parse(keyframe.track.config).sps[0]).frame_rate

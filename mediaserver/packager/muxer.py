@@ -10,6 +10,7 @@ from mediaserver.media import Packet
 from mediaserver.packager.playlist import AudioRendition, Variant, multivariant_playlist
 from mediaserver.packager.rendition import HlsSettings, Rendition
 from mediaserver.packager.segmenter import Segmenter
+from mediaserver.packager.video_codecs import VIDEO_CODECS
 from mediaserver.protocol import aac, h264
 
 INDEX = "index.m3u8"
@@ -108,8 +109,9 @@ def _variant(uri: str, *renditions: Rendition) -> Variant:
 
 
 def _codec(rendition: Rendition) -> str:
-    name = h264.codec_string if rendition.name == "video" else aac.codec_string
-    return name(rendition.track.config)
+    track = rendition.track
+    name = VIDEO_CODECS[track.codec].name if track.kind == "video" else aac.codec_string
+    return name(track.config)
 
 
 def _peak(rendition: Rendition) -> int:
@@ -124,10 +126,12 @@ def _average(rendition: Rendition) -> int:
 
 
 def _frame_rate(rendition: Rendition) -> float:
-    """Frames/s as measured, or as the SPS says where the two agree."""
+    """Frames/s as measured, or as H.264's SPS says where the two agree."""
     listed = rendition.storage.listed
     seconds = sum(segment.duration_s for segment in listed)
     measured = sum(segment.samples for segment in listed) / seconds
+    if rendition.track.codec != "h264":
+        return measured
     said = h264.parse_sps(h264.AvcConfig.parse(rendition.track.config).sps[0]).frame_rate
     if said is not None and abs(measured - said) <= FRAME_RATE_TOLERANCE * said:
         return said

@@ -33,6 +33,7 @@ from mediaserver.packager.gop import KeyframeIntervals, promised_interval_s
 from mediaserver.packager.rendition import HlsSettings, Rendition
 from mediaserver.packager.segment import Opening
 from mediaserver.packager.target import TargetDuration
+from mediaserver.packager.video_codecs import VIDEO_CODECS
 
 GAP_S = 3.0  # no video for so long is a discontinuity; screen shares send a frame a second
 AUDIO_LEADS_AFTER_S = 3.0  # of waiting audio; a WHIP publisher's first keyframe comes within 2 s
@@ -69,8 +70,8 @@ class Segmenter:
         return self._follower.rendition
 
     def write(self, packet: Packet) -> None:
-        """Take the next packet of a track; codecs other than H.264 and AAC are left out."""
-        if packet.track.codec == "h264":
+        """Take the next packet of a track; what HLS has no place for (VP8, Opus) is left out."""
+        if packet.track.codec in VIDEO_CODECS:
             self._write_video(packet)
         elif packet.track.codec == "aac":
             self._write_audio(packet)

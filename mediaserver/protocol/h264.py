@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from mediaserver.errors import ProtocolError
 from mediaserver.media import VIDEO_CLOCK_RATE, Track
+from mediaserver.protocol.bits import BitReader
 
 Nal = bytes | memoryview
 
@@ -119,37 +120,6 @@ class Sps:
     bit_depth_chroma: int = 8
 
 
-class _Bits:
-    """Reads fixed-length and exp-Golomb codes (§9.1) from an RBSP."""
-
-    __slots__ = ("_left", "_value")
-
-    def __init__(self, rbsp: bytes) -> None:
-        self._value = int.from_bytes(rbsp, "big")
-        self._left = len(rbsp) * 8
-
-    def u(self, count: int) -> int:
-        if count > self._left:
-            raise ProtocolError("a parameter set is cut off")
-        self._left -= count
-        return (self._value >> self._left) & ((1 << count) - 1)
-
-    def flag(self) -> bool:
-        return self.u(1) == 1
-
-    def ue(self) -> int:
-        rest = self._value & ((1 << self._left) - 1)
-        zeros = self._left - rest.bit_length()
-        if zeros > 32:
-            raise ProtocolError("an exp-Golomb code of more than 32 bits")
-        self.u(zeros)
-        return self.u(zeros + 1) - 1
-
-    def se(self) -> int:
-        code = self.ue()
-        return (code + 1) // 2 if code & 1 else -(code // 2)
-
-
 def parse_sps(sps: Nal) -> Sps:
     """Parse a sequence parameter set NAL unit, header included; raises ProtocolError.
 
@@ -157,7 +127,7 @@ def parse_sps(sps: Nal) -> Sps:
     """
     if nal_type(sps) != NAL_SPS or len(sps) > MAX_PARAMETER_SET_BYTES:
         raise ProtocolError("not a sequence parameter set, or one too long")
-    bits = _Bits(bytes(sps[1:]).replace(b"\x00\x00\x03", b"\x00\x00"))  # §7.4.1.1
+    bits = BitReader(bytes(sps[1:]).replace(b"\x00\x00\x03", b"\x00\x00"))  # §7.4.1.1
     profile_idc, constraint_flags, level_idc = bits.u(8), bits.u(8), bits.u(8)
     bits.ue()  # seq_parameter_set_id
     chroma, depth_luma, depth_chroma, separate_planes = 1, 8, 8, False
@@ -186,7 +156,7 @@ def parse_sps(sps: Nal) -> Sps:
     )
 
 
-def _parse_chroma(bits: _Bits) -> tuple[int, bool, int, int]:
+def _parse_chroma(bits: BitReader) -> tuple[int, bool, int, int]:
     chroma = bits.ue()
     if chroma > 3:
         raise ProtocolError(f"chroma_format_idc {chroma}")
@@ -202,7 +172,7 @@ def _parse_chroma(bits: _Bits) -> tuple[int, bool, int, int]:
     return chroma, separate_planes, depth_luma, depth_chroma
 
 
-def _skip_scaling_list(bits: _Bits, size: int) -> None:
+def _skip_scaling_list(bits: BitReader, size: int) -> None:
     last = 8
     for _ in range(size):
         last = (last + bits.se()) % 256
@@ -210,7 +180,7 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
             return
 
 
-def _parse_picture_order(bits: _Bits) -> bool:
+def _parse_picture_order(bits: BitReader) -> bool:
     """Whether pictures are output in decoding order by definition (pic_order_cnt_type 2)."""
     order_type = bits.ue()
     if order_type == 0:
@@ -229,7 +199,7 @@ def _parse_picture_order(bits: _Bits) -> bool:
     return order_type == 2
 
 
-def _parse_size(bits: _Bits, chroma_array_type: int) -> tuple[int, int]:
+def _parse_size(bits: BitReader, chroma_array_type: int) -> tuple[int, int]:
     width = (bits.ue() + 1) * 16
     map_units = bits.ue() + 1
     frame_mbs_only = bits.u(1)
@@ -247,7 +217,7 @@ def _parse_size(bits: _Bits, chroma_array_type: int) -> tuple[int, int]:
     return width, height
 
 
-def _parse_vui(bits: _Bits) -> tuple[float | None, int | None]:
+def _parse_vui(bits: BitReader) -> tuple[float | None, int | None]:
     frame_rate: float | None = None
     try:
         _skip_vui_picture(bits)
@@ -266,7 +236,7 @@ def _parse_vui(bits: _Bits) -> tuple[float | None, int | None]:
         return frame_rate, None
 
 
-def _skip_vui_picture(bits: _Bits) -> None:
+def _skip_vui_picture(bits: BitReader) -> None:
     if bits.flag() and bits.u(8) == _EXTENDED_SAR:
         bits.u(32)
     if bits.flag():  # overscan_info_present_flag
@@ -280,7 +250,7 @@ def _skip_vui_picture(bits: _Bits) -> None:
         bits.ue()
 
 
-def _skip_hrd(bits: _Bits) -> bool:
+def _skip_hrd(bits: BitReader) -> bool:
     count = bits.ue() + 1
     if count > 32:
         raise ProtocolError("cpb_cnt over 32")
@@ -293,7 +263,7 @@ def _skip_hrd(bits: _Bits) -> bool:
     return True
 
 
-def _parse_bitstream_restriction(bits: _Bits) -> int | None:
+def _parse_bitstream_restriction(bits: BitReader) -> int | None:
     bits.u(1)  # motion_vectors_over_pic_boundaries_flag
     for _ in range(4):
         bits.ue()

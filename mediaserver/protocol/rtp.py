@@ -18,7 +18,6 @@ MAX_ONE_BYTE_VALUE = 16
 MAX_TWO_BYTE_VALUE = 255
 
 _HEADER = Struct(">BBHII")
-_U16 = Struct(">H")
 _EXTENSION_HEADER = Struct(">HH")
 
 
@@ -81,7 +80,7 @@ def header_length(data: bytes) -> int:
     if first & 0x10:
         if length + 4 > size:
             raise ProtocolError("RTP header extension cut short")
-        length += 4 + 4 * _U16.unpack_from(data, length + 2)[0]
+        length += 4 + 4 * (data[length + 2] << 8 | data[length + 3])
     if length > size:
         raise ProtocolError("RTP header longer than the packet")
     return length
@@ -89,20 +88,32 @@ def header_length(data: bytes) -> int:
 
 def parse(data: bytes) -> RtpPacket:
     """Read one packet; ProtocolError when it is not one."""
-    start = header_length(data)
-    first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(data)
     end = len(data)
-    if first & 0x20:
-        padding = data[-1]
-        if not padding or start + padding > end:
-            raise ProtocolError("RTP padding longer than the packet")
-        end -= padding
-    packet = RtpPacket(second & 0x7F, second > 0x7F, sequence, timestamp, ssrc, data[start:end])
-    if first & 0x10:
-        offset = HEADER_BYTES + 4 * (first & 0x0F)
-        packet.extension_profile = _U16.unpack_from(data, offset)[0]
-        packet.extension_data = data[offset + 4 : start]
-    return packet
+    if end < HEADER_BYTES:
+        raise ProtocolError("RTP packet shorter than its header")
+    first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(data)
+    start, profile, extension = HEADER_BYTES, 0, b""
+    if first != 0x80:  # more than the fixed header, or padding
+        start = header_length(data)
+        if first & 0x10:
+            offset = HEADER_BYTES + 4 * (first & 0x0F)
+            profile = data[offset] << 8 | data[offset + 1]
+            extension = data[offset + 4 : start]
+        if first & 0x20:
+            padding = data[-1]
+            if not padding or start + padding > end:
+                raise ProtocolError("RTP padding longer than the packet")
+            end -= padding
+    return RtpPacket(
+        second & 0x7F,
+        second > 0x7F,
+        sequence,
+        timestamp,
+        ssrc,
+        data[start:end],
+        profile,
+        extension,
+    )
 
 
 def serialize_header(

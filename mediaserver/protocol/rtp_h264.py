@@ -13,34 +13,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from mediaserver.errors import ProtocolError
 from mediaserver.protocol.h264 import NAL_AUD, NAL_IDR, NAL_PPS, NAL_SEI, NAL_SLICE, NAL_SPS
+from mediaserver.protocol.rtp_payload import RtpPayload, ceil_div, cut, pad
 
 NAL_LAST_SINGLE = 23  # types above are RTP's own (RFC 6184 §5.2)
 STAP_A = 24
 FU_A = 28
 
-MAX_PADDING_BYTES = 255  # one byte counts them (RFC 3550 §5.1)
 MAX_ACCESS_UNIT_BYTES = 4 * 1024 * 1024  # far above any level a live encoder uses in one picture
 MAX_ACCESS_UNIT_NALS = 4096
 
 _FU_HEADER_BYTES = 2
 _FU_START, _FU_END = 0x80, 0x40
-_PADDING = tuple(bytes(count - 1) + bytes((count,)) for count in range(1, MAX_PADDING_BYTES + 1))
 _SLICES = frozenset((NAL_SLICE, 2, 3, 4, NAL_IDR))
 _AHEAD_OF_SLICES = frozenset((NAL_SEI, NAL_SPS, NAL_PPS, NAL_AUD))
 
 Nal = bytes | memoryview
-
-
-class RtpPayload(NamedTuple):
-    """`payload` with its padding bytes, the P bit for the header, and the M bit."""
-
-    payload: bytes
-    padding: bool
-    marker: bool
 
 
 @dataclass(slots=True)
@@ -93,11 +83,7 @@ def _target_size(nals: Sequence[Nal], max_payload: int) -> int:
 def _even_size(size: int, max_payload: int) -> int:
     if size <= max_payload:
         return size
-    return _FU_HEADER_BYTES + _ceil(size - 1, _ceil(size - 1, max_payload - _FU_HEADER_BYTES))
-
-
-def _ceil(dividend: int, divisor: int) -> int:
-    return -(-dividend // divisor)
+    return _FU_HEADER_BYTES + ceil_div(size - 1, ceil_div(size - 1, max_payload - _FU_HEADER_BYTES))
 
 
 def _parameter_sets(sets: Sequence[Nal], max_payload: int) -> list[tuple[bytes, bool]]:
@@ -117,11 +103,11 @@ def _parameter_sets(sets: Sequence[Nal], max_payload: int) -> list[tuple[bytes, 
 def _fragments(nal: Nal, target: int, max_payload: int) -> list[tuple[bytes, bool]]:
     """One NAL unit as payloads of `target` bytes, or of its own even size where `target` is 0."""
     if len(nal) <= max_payload:
-        return [_pad(bytes(nal), target)]
+        return [pad(bytes(nal), target)]
     indicator, kind = nal[0] & 0xE0 | FU_A, nal[0] & 0x1F
     body = memoryview(nal)[1:]
     size = (target or _even_size(len(nal), max_payload)) - _FU_HEADER_BYTES
-    sizes, padded = _cut(len(body), size)
+    sizes, padded = cut(len(body), size)
     if not padded:
         target = 0
     packets = []
@@ -132,30 +118,10 @@ def _fragments(nal: Nal, target: int, max_payload: int) -> list[tuple[bytes, boo
         if end == len(body):
             flag = _FU_END
         packet = b"".join((bytes((indicator, flag | kind)), body[start:end]))
-        packets.append(_pad(packet, target))
+        packets.append(pad(packet, target))
         start = end
         flag = 0
     return packets
-
-
-def _cut(total: int, size: int) -> tuple[list[int], bool]:
-    """Fragment sizes up to `size`, and whether padding is to make all of them `size`."""
-    count = _ceil(total, size)
-    if count * size - total <= MAX_PADDING_BYTES:
-        return [size] * (count - 1) + [total - size * (count - 1)], True
-    share, longer = divmod(total, count)
-    if size - share <= MAX_PADDING_BYTES:
-        return [share + 1] * longer + [share] * (count - longer), True
-    even = _ceil(total, count)
-    count = _ceil(total, even)
-    return [even] * (count - 1) + [total - even * (count - 1)], False
-
-
-def _pad(payload: bytes, target: int) -> tuple[bytes, bool]:
-    deficit = target - len(payload)
-    if 0 < deficit <= MAX_PADDING_BYTES:
-        return payload + _PADDING[deficit - 1], True
-    return payload, False
 
 
 class Depacketizer:

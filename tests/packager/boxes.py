@@ -17,6 +17,9 @@ CONTAINERS = {
     b"dref": 8,
     b"stsd": 8,
     b"avc1": 78,
+    b"hvc1": 78,
+    b"vp09": 78,
+    b"av01": 78,
     b"mp4a": 28,
 }  # and how many bytes of fields stand before their children
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mediaserver.errors import ProtocolError
-from mediaserver.protocol import rtp, rtp_h264
-from mediaserver.protocol.rtp_h264 import AccessUnit, Depacketizer, RtpPayload, packetize
+from mediaserver.protocol import rtp
+from mediaserver.protocol.rtp_h264 import AccessUnit, Depacketizer, packetize
+from mediaserver.protocol.rtp_payload import MAX_PADDING_BYTES, RtpPayload
 
 MAX = 1200
 SPS = bytes.fromhex("6742c01fd9005005bb0110000003001000000303c0f1832480")
@@ -362,5 +363,5 @@ def test_the_largest_padding_is_one_bytes_worth() -> None:
     nals = [coded_slice(1000), coded_slice(1000 - 255, first=False), coded_slice(10, first=False)]
     packets = packetize(nals, MAX)
     assert [len(packet.payload) for packet in packets] == [1000, 1000, 10]
-    assert packets[1].payload[-1] == rtp_h264.MAX_PADDING_BYTES
+    assert packets[1].payload[-1] == MAX_PADDING_BYTES
     assert without_padding(packets[1]) == nals[1]
