@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import faulthandler
-import gc
 import logging
 import os
 import signal
@@ -18,6 +17,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+from mediaserver.collector import Collector
 
 DRAIN_S = 9.0  # from the signal to the exit the contract gives 10 s
 EXIT_S = 9.8
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 class Service(Protocol):
     async def start(self) -> None:
         """Open everything; raises StartError."""
+
+    def quiet(self) -> bool:
+        """Whether a hold of the loop would disturb nobody now."""
 
     async def drain(self) -> None:
         """Close what is open, also after a start that failed or was cancelled half-way."""
@@ -62,15 +66,14 @@ async def run(service: Service, announce: Callable[[], None]) -> None:
 
     Raises what `start` raises, after draining.
     """
+    collector = Collector(service.quiet)
     stopping = asyncio.create_task(_signalled())
     starting = asyncio.create_task(service.start())
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             await starting
-            # What start-up made stays: a collection that walked through it would hold the loop 60 ms.
-            gc.collect()
-            gc.freeze()
+            collector.start()
             announce()
             await stopping
         else:
@@ -79,6 +82,7 @@ async def run(service: Service, announce: Callable[[], None]) -> None:
     finally:
         signalled = stopping.done()
         stopping.cancel()
+        collector.stop()
         await _drain(service, signalled)
 
 

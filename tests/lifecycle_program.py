@@ -34,6 +34,9 @@ class Echo:
             self.server = await asyncio.start_server(self.echo, "127.0.0.1", self.port)
         self.port = self.server.sockets[0].getsockname()[1]
 
+    def quiet(self) -> bool:
+        return True
+
     async def echo(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(await reader.readline())
         writer.close()

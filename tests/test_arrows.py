@@ -18,7 +18,7 @@ PACKAGES = ("mediaserver", "commerce", "overlay", "config", "benchmarks")
 LAYERS = (
     {"media", "errors", "access"},
     {"protocol"},
-    {"hub", "rtc", "child"},
+    {"hub", "rtc", "child", "collector"},
     {"ingest", "transcode", "packager"},
     {"egress"},
     {"api"},
