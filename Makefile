@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 WEB := overlay/web/node_modules
+PEERS := tests/e2e/node/node_modules
 export PYTHON VENV
 
 .DEFAULT_GOAL := help
@@ -19,7 +20,7 @@ help:
 run: setup
 	@exec $(BIN)/python -m mediaserver demo $(ARGS)
 
-test: $(VENV)/.installed-test $(WEB)/.installed
+test: $(VENV)/.installed-test $(WEB)/.installed $(PEERS)/.installed
 	@.ci/setup system
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -29,7 +30,7 @@ test: $(VENV)/.installed-test $(WEB)/.installed
 bench: setup
 	@exec $(BIN)/python -m mediaserver bench $(if $(NAME),$(NAME) $(ARGS),--list)
 
-setup: $(VENV)/.installed $(WEB)/.installed
+setup: $(VENV)/.installed $(VENV)/.sender $(WEB)/.installed
 
 $(BIN)/python:
 	@.ci/setup venv
@@ -42,9 +43,16 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@.ci/setup packages '.[test]'
 	@touch $(VENV)/.installed $@
 
+$(VENV)/.sender: mediaserver/rtc/compiled.c | $(VENV)/.installed
+	@.ci/setup sender
+	@touch $@
+
 $(WEB)/.installed: overlay/web/package-lock.json | $(BIN)/python
 	@.ci/setup web
 
+$(PEERS)/.installed: tests/e2e/node/package-lock.json
+	@.ci/setup peers
+
 clean:
-	rm -rf $(VENV) $(WEB) build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(WEB) $(PEERS) build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,19 +36,7 @@ class Pion:
         return f"{package_version(self.packages[-1])}, {' '.join(go.split()[2:3])}"
 
     def prepare(self, folder: Path) -> None:
-        """Offline; the go.mod is there for the /v3 in import paths."""
-        shutil.copytree(SOURCE, folder / "src" / NAME)
-        build = {"GO111MODULE": "off", "GOFLAGS": "", "GOPATH": f"{folder}:{LIBRARIES}"}
-        built = subprocess.run(
-            ["go", "build", "-o", str(folder / NAME), NAME],
-            capture_output=True,
-            text=True,
-            timeout=BUILD_S,
-            env={**os.environ, **build},
-            check=False,
-        )
-        if built.returncode:
-            raise NotStarted(f"go build: {built.stderr}")
+        build(SOURCE, NAME, folder)
 
     @contextlib.contextmanager
     def running(self, folder: Path) -> Iterator[Running]:
@@ -66,3 +54,19 @@ class Pion:
             with Load(feed_rtp, (host, int(port))) as feed:
                 feed.ask(str(FRAMES_PER_S))
                 yield Running(process.pid, Way("whep", f"{ready['http']}/whep", data=False), feed)
+
+
+def build(source: Path, name: str, folder: Path) -> None:
+    """Make the program `folder/name`. Offline; the go.mod is there for the /v3 in import paths."""
+    shutil.copytree(source, folder / "src" / name)
+    settings = {"GO111MODULE": "off", "GOFLAGS": "", "GOPATH": f"{folder}:{LIBRARIES}"}
+    built = subprocess.run(
+        ["go", "build", "-o", str(folder / name), name],
+        capture_output=True,
+        text=True,
+        timeout=BUILD_S,
+        env={**os.environ, **settings},
+        check=False,
+    )
+    if built.returncode:
+        raise NotStarted(f"go build: {built.stderr}")

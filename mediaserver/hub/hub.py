@@ -32,6 +32,7 @@ class Publication:
         self._clock_rate = clock_rate
         self._on_close = on_close
         self._last_pts = -1
+        self._renditions: list[Stream] = []
         self.closed = False
         stream.timeline.begin(clock_rate)
 
@@ -67,16 +68,54 @@ class Publication:
         wallclock_ms = int(timeline.epoch_ms + pts * 1000 / track.clock_rate)
         self.stream.write(Packet(track, pts, dts, wallclock_ms, keyframe, payload))
 
-    def align(self, kind: Literal["video", "audio"], timestamp: int, ntp_s: float) -> None:
-        """A sender report of the publisher (RFC 3550 §6.4.1): its `timestamp` was at its `ntp_s`."""
+    def write_layer(
+        self,
+        line: str,
+        track: Track,
+        timestamp: int,
+        payload: bytes,
+        *,
+        keyframe: bool,
+        arrival: float,
+        rendition: Stream | None = None,
+    ) -> None:
+        """One picture of one of the publisher's layers: to its rendition, else to the stream itself.
+
+        `line` names the layer's clock, `video/` and the layer; B-frames there are none.
+        """
+        if self.closed:
+            return
+        timeline, stream = self.stream.timeline, rendition or self.stream
+        pts = timeline.place_layer(line, track, timestamp, arrival, shown=rendition is None)
+        wallclock_ms = int(timeline.epoch_ms + pts * 1000 / track.clock_rate)
+        stream.write(Packet(track, pts, pts, wallclock_ms, keyframe, payload))
+
+    def rendition(self, suffix: str, track: Track) -> Stream:
+        """A rendition that this publisher makes itself; it ends with the publication at the latest."""
+        stream = self._hub.rendition(self.stream, suffix, track)
+        self._renditions.append(stream)
+        return stream
+
+    def end_rendition(self, stream: Stream) -> None:
+        """End one that `rendition` made."""
+        self._renditions.remove(stream)
+        self._hub.end_rendition(stream)
+
+    def align(self, line: str, timestamp: int, ntp_s: float) -> None:
+        """A sender report of the publisher (RFC 3550 §6.4.1): its `timestamp` was at its `ntp_s`.
+
+        `line` is `video`, `audio`, or that of a layer.
+        """
         if not self.closed:
-            self.stream.timeline.align(kind, timestamp, ntp_s)
+            self.stream.timeline.align(line, timestamp, ntp_s)
 
     def close(self, reason: str) -> None:
         """End this turn; the stream waits for a return. Calling it again does nothing."""
         if self.closed:
             return
         self.closed = True
+        for stream in self._renditions:
+            self._hub.end_rendition(stream)
         self._hub._left(self, reason)
         self._on_close(reason)
 
@@ -138,6 +177,21 @@ class Hub:
             self.streams[name] = stream
             self._notify("online", stream)
         return stream
+
+    def mirror(self, name: str, timeline: Timeline) -> Stream:
+        """A stream that another process publishes: who makes it writes, tells of changes and ends it.
+
+        `timeline` is a copy of that process's.
+        """
+        stream = Stream(name, timeline, live=True, protocol="relay")
+        self.streams[name] = stream
+        self._notify("online", stream)
+        return stream
+
+    def set_live(self, stream: Stream, live: bool) -> None:
+        """Tell that the publisher of a mirrored stream has come, or come back, or has gone."""
+        stream.live = live
+        self._notify("online" if live else "offline", stream)
 
     def end_rendition(self, stream: Stream) -> None:
         """Remove a rendition that nobody makes any more; its parent stays."""

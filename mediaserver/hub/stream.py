@@ -68,6 +68,7 @@ class Stream:
     notices: dict[str, Notice] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
     on_keyframe_request: Callable[[], None] | None = None
+    on_read: Callable[[bool], None] | None = None  # whether anybody reads it, at each change
 
     def __post_init__(self) -> None:
         self._readers: set[Reader] = set()
@@ -102,6 +103,8 @@ class Stream:
             for packet in self._gop:
                 reader._offer(packet)
         self._readers.add(reader)
+        if self.on_read is not None and len(self._readers) == 1:
+            self.on_read(True)
         return reader
 
     def request_keyframe(self, now: float) -> None:
@@ -131,6 +134,12 @@ class Stream:
         self._gop.clear()
         for reader in list(self._readers):
             reader._end()
+
+    def _leave(self, reader: Reader) -> None:
+        if reader in self._readers:
+            self._readers.discard(reader)
+            if self.on_read is not None and not self._readers:
+                self.on_read(False)
 
     def _cache(self, packet: Packet) -> None:
         gop = self._gop
@@ -177,7 +186,6 @@ class Reader:
 
     def close(self) -> None:
         """Leave the stream."""
-        self.stream._readers.discard(self)
         self._end()
 
     def _offer(self, packet: Packet) -> None:
@@ -208,7 +216,7 @@ class Reader:
 
     def _end(self) -> None:
         self._ended = True
-        self.stream._readers.discard(self)
+        self.stream._leave(self)
         self._wake()
 
     def _wake(self) -> None:

@@ -8,7 +8,7 @@ This is the one place where timestamps are rebased. What it makes good:
 * jump: a step back of more than a second, or forward beyond what the wall clock explains, is closed
   and counted (`jumps`). A source that simply sends faster than real time is left as it is.
 * two clocks: RTP tracks count separately; sender reports (`align`) tie audio to video, until then
-  arrival does.
+  arrival does. Likewise layers of one picture (`place_layer`), each of which is a line of its own.
 * rounding: RTMP rounds audio to milliseconds; frames within 3 ms of the sample grid are put on it.
 * drift: UTC of media time follows the earliest arrivals, slewed by at most 0.5 ms per second, so that
   a publisher whose crystal is 100 ppm off stays true and a late burst moves nothing.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import secrets
 
-from mediaserver.media import AAC_FRAME_SAMPLES, Kind, Track
+from mediaserver.media import AAC_FRAME_SAMPLES, Track
 
 BACKWARD_JUMP_S = 1.0  # tracks of one RTMP connection interleave within less than this
 FORWARD_JUMP_S = 2.0
@@ -46,12 +46,15 @@ class SourceClock:
             delta -= 0x100000000
         return self.extended + delta
 
-    def advance(self, raw: int) -> None:
-        self.extended = self.extend(raw)
+    def advance(self, raw: int, extended: int) -> None:
+        """Take a timestamp as the newest, which `extended` is with its wraps."""
+        self.extended = extended
         self.last_raw = raw & 0xFFFFFFFF
 
     def ticks(self, extended: int, clock_rate: int) -> int:
         """Media time of an extended timestamp, in ticks of `clock_rate`."""
+        if clock_rate == self.rate:
+            return round(self.base_s * clock_rate) + extended - self.origin
         return round(self.base_s * clock_rate) + round(
             (extended - self.origin) * clock_rate / self.rate
         )
@@ -71,9 +74,11 @@ class Timeline:
         self._settled = False  # the first window is over
         self._slewed_at = now
         self._last_dts_s = -1.0
-        self._last_dts: dict[Kind, tuple[int, int]] = {}  # with the clock rate it counts in
-        self._clocks: dict[Kind, SourceClock] = {}
-        self._reports: dict[Kind, tuple[int, float]] = {}
+        # By line ("video", "audio", or "video/" and the layer); with the clock rate it counts in.
+        self._last_dts: dict[str, tuple[int, int]] = {}
+        self._clocks: dict[str, SourceClock] = {}
+        self._reports: dict[str, tuple[int, float]] = {}
+        self._reference = ""  # the line of video whose reports the others are tied to
         self._rate: int | None = None
         self._base_s = 0.0
         self._began_at: float | None = None
@@ -85,6 +90,9 @@ class Timeline:
         self._rate = clock_rate
         self._clocks.clear()
         self._reports.clear()
+        self._reference = ""
+        for line in [line for line in self._last_dts if "/" in line]:
+            del self._last_dts[line]  # the media time resumes after all of them
         self._began_at = None
         self.jumps = 0
 
@@ -97,43 +105,76 @@ class Timeline:
         self, track: Track, timestamp: int, composition: int, arrival: float
     ) -> tuple[int, int] | None:
         """(dts, pts) in ticks of the track, or None for a packet from before what was sent."""
-        clock = self._clock(track, timestamp, arrival)
-        extended = clock.extend(timestamp)
-        self._mend_jump(clock, extended, arrival)
-        clock.advance(timestamp)
-        dts = self._on_grid(track, clock.ticks(extended, track.clock_rate))
+        kind, rate = track.kind, track.clock_rate
+        dts = self._ticks(kind, track, timestamp, arrival)
+        if track.codec == "aac":
+            dts = self._on_grid(track, dts)
         last = self._last(track)
         if last is not None and dts <= last:
             self.dropped += 1
             return None
-        self._last_dts[track.kind] = dts, track.clock_rate
+        self._last_dts[kind] = dts, rate
+        dts_s = dts / rate
+        if dts_s > self._last_dts_s:
+            self._last_dts_s = dts_s
+        self._follow_drift(arrival - dts_s, arrival)
+        if not composition:
+            return dts, dts
+        return dts, dts + round(composition * rate / self._clocks[kind].rate)
+
+    def place_layer(
+        self, line: str, track: Track, timestamp: int, arrival: float, *, shown: bool
+    ) -> int:
+        """The pts of a picture of one of several layers, without B-frames, each with its own clock.
+
+        `shown`: it goes to the stream itself, else to the layer's own rendition. Layers take turns in
+        the stream, and pictures refer to earlier ones: so none is dropped, and one that would come at
+        or before its predecessor comes a tick after it.
+        """
+        out = track.kind if shown else line
+        last, _ = self._last_dts.get(out, (-1, 0))
+        dts = max(self._ticks(line, track, timestamp, arrival), last + 1)
+        self._last_dts[out] = dts, track.clock_rate
         dts_s = dts / track.clock_rate
         self._last_dts_s = max(self._last_dts_s, dts_s)
-        self._follow_drift(arrival - dts_s, arrival)
-        return dts, dts + round(composition * track.clock_rate / clock.rate)
+        if shown:
+            self._follow_drift(arrival - dts_s, arrival)
+        return dts
 
-    def align(self, kind: Kind, timestamp: int, ntp_s: float) -> None:
-        """A sender report: the publisher's `timestamp` of this track was at its `ntp_s`."""
-        clock = self._clocks.get(kind)
+    def align(self, line: str, timestamp: int, ntp_s: float) -> None:
+        """A sender report: the publisher's `timestamp` of this line was at its `ntp_s`.
+
+        The first line of video that reports stays where it is; the others are moved to it.
+        """
+        clock = self._clocks.get(line)
         if clock is None or self._rate is not None:
             return
-        self._reports[kind] = (clock.extend(timestamp), ntp_s)
-        if len(self._reports) < 2:
+        self._reports[line] = (clock.extend(timestamp), ntp_s)
+        if not self._reference and line != "audio":
+            self._reference = line
+        if not self._reference:
             return
-        video_s = self._media_s_of_ntp("video", ntp_s)
-        audio_s = self._media_s_of_ntp("audio", ntp_s)
-        if abs(video_s - audio_s) > ALIGN_TOLERANCE_S:
-            self._clocks["audio"].base_s += video_s - audio_s
+        reference_s = self._media_s_of_ntp(self._reference, ntp_s)
+        for other in self._reports:
+            ahead_s = reference_s - self._media_s_of_ntp(other, ntp_s)
+            if abs(ahead_s) > ALIGN_TOLERANCE_S:
+                self._clocks[other].base_s += ahead_s
 
-    def _media_s_of_ntp(self, kind: Kind, ntp_s: float) -> float:
-        clock = self._clocks[kind]
-        extended, at_ntp_s = self._reports[kind]
+    def _media_s_of_ntp(self, line: str, ntp_s: float) -> float:
+        clock = self._clocks[line]
+        extended, at_ntp_s = self._reports[line]
         return clock.base_s + (extended - clock.origin) / clock.rate + (ntp_s - at_ntp_s)
 
-    def _clock(self, track: Track, timestamp: int, arrival: float) -> SourceClock:
-        clock = self._clocks.get(track.kind)
-        if clock is not None:
-            return clock
+    def _ticks(self, line: str, track: Track, timestamp: int, arrival: float) -> int:
+        """Media time of the line's newest timestamp, in ticks of its track."""
+        clock = self._clocks.get(line) or self._clock(line, track, timestamp, arrival)
+        extended = clock.extend(timestamp)
+        if not 0 <= extended - clock.extended <= FORWARD_JUMP_S * clock.rate:
+            self._mend_jump(clock, extended, arrival)
+        clock.advance(timestamp, extended)
+        return clock.ticks(extended, track.clock_rate)
+
+    def _clock(self, line: str, track: Track, timestamp: int, arrival: float) -> SourceClock:
         if self._began_at is None:
             self._began_at = arrival
             self._base_s = self._resume_s(arrival)
@@ -142,7 +183,7 @@ class Timeline:
         else:
             base_s = self._base_s + (arrival - self._began_at)
             clock = SourceClock(self._rate or track.clock_rate, timestamp, base_s)
-        self._clocks[track.kind] = clock
+        self._clocks[line] = clock
         return clock
 
     def _resume_s(self, arrival: float) -> float:
@@ -157,6 +198,7 @@ class Timeline:
         if step_s < -BACKWARD_JUMP_S or (step_s > FORWARD_JUMP_S and ahead):
             self.jumps += 1
             self._reports.clear()  # they speak of the clock before the jump
+            self._reference = ""
             clock.origin = extended
             clock.base_s = self._resume_s(arrival)
 
@@ -167,8 +209,6 @@ class Timeline:
         return dts if rate == track.clock_rate else dts * track.clock_rate // rate
 
     def _on_grid(self, track: Track, dts: int) -> int:
-        if track.codec != "aac":
-            return dts
         last = self._last(track)
         if last is None:
             return dts
@@ -182,7 +222,8 @@ class Timeline:
             self._window_end = arrival + ARRIVAL_WINDOW_S
             self._slewed_at = arrival
             return
-        self._window_min_s = min(self._window_min_s, lateness_s)
+        if lateness_s < self._window_min_s:
+            self._window_min_s = lateness_s
         if not self._settled:
             self._offset_s = self._window_min_s  # the first packets often come late, in a burst
         if arrival < self._window_end:

@@ -80,6 +80,20 @@ class RtpReceiver:
 
     def receive(self, packet: RtpPacket, now: float) -> None:
         """Take one packet; late and doubled ones are dropped."""
+        # What nearly every packet is: the next one, and nothing missing before it.
+        following = self._next
+        if (
+            packet.sequence == following & 0xFFFF
+            and not self._held
+            and packet.ssrc == self.ssrc
+            and self.received
+        ):
+            self._highest = following
+            self._next = following + 1
+            self.received += 1
+            self._measure_jitter(packet.timestamp, now)
+            self._deliver(packet, False)
+            return
         restarted = packet.ssrc != self.ssrc
         index = extend(packet.sequence, self._highest)
         if not restarted and abs(index - self._next) > MAX_GAP:
@@ -204,10 +218,11 @@ class RtpReceiver:
             self.rtt_s += (rtt_s - self.rtt_s) / 8
 
     def _measure_jitter(self, timestamp: int, now: float) -> None:
-        transit = now * self._clock_rate - timestamp
+        rate = self._clock_rate
+        transit = now * rate - timestamp
         change = abs(transit - self._transit)
         self._transit = transit
-        if change < self._clock_rate:  # not the first, and no wrap
+        if change < rate:  # not the first, and no wrap
             self._jitter += (change - self._jitter) / 16
 
 

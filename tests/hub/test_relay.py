@@ -87,6 +87,48 @@ async def test_a_subscriber_gets_the_packets_exactly(hub: Hub, client: RelayClie
     assert await take(subscription, 4) == [*sent, video(2)]
 
 
+async def test_a_subscriber_is_told_what_the_stream_is_before_its_packets(
+    hub: Hub, client: RelayClient
+) -> None:
+    stream = publish(hub).stream
+    stream.write(video(0, keyframe=True))
+    subscription = client.subscribe("show")
+    described = await asyncio.wait_for(subscription.described(), 5)
+    assert (described.reordered, described.tracks) == (False, (VIDEO,))
+    assert described.rtp_base == stream.timeline.rtp_base
+    assert described.epoch_ms == round(stream.epoch_ms)
+    stream.reordered = True
+    stream.write(video(1))
+    await take(subscription, 2)
+    assert subscription.description is not None
+    assert subscription.description.reordered
+    with pytest.raises(StreamEnded):
+        await asyncio.wait_for(client.subscribe("nobody").described(), 5)
+
+
+async def test_a_wish_for_a_keyframe_travels_to_the_publisher(
+    hub: Hub, client: RelayClient
+) -> None:
+    stream = publish(hub).stream
+    asked = asyncio.Event()
+    stream.on_keyframe_request = asked.set
+    client.subscribe("show").request_keyframe()
+    await asyncio.wait_for(asked.wait(), 5)
+
+
+async def test_a_wish_for_a_keyframe_travels_to_who_makes_a_rendition(
+    hub: Hub, client: RelayClient
+) -> None:
+    publish(hub)
+    asked = asyncio.Event()
+    publication = client.publish("show", "720p")
+    publication.on_keyframe_request = asked.set
+    await publication.write(video(0, keyframe=True))
+    await eventually(lambda: "show/720p" in hub.streams)
+    hub.streams["show/720p"].request_keyframe(1.0)
+    await asyncio.wait_for(asked.wait(), 5)
+
+
 async def test_a_subscriber_of_sound_from_now_on(hub: Hub, client: RelayClient) -> None:
     stream = publish(hub).stream
     stream.write(video(0, keyframe=True))

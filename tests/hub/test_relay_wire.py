@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mediaserver.errors import ProtocolError
-from mediaserver.hub.relay import wire
+from mediaserver.hub.relay import frames, wire
 from mediaserver.media import Packet, Track
 
 VIDEO = Track("video", "h264", 90_000, b"\x01\x42\xc0\x1f", 1280, 720)
@@ -23,6 +23,8 @@ MESSAGES: list[wire.Message] = [
     wire.NewTrack(7, 1, AUDIO),
     wire.Media(7, 1, -312, -312, 1_700_000_000_123, True, b"\xfc" * 400),
     wire.Ended(7, "removed"),
+    wire.Description(7, True, 2**32 - 1, 1_700_000_000_123, (VIDEO,)),
+    wire.KeyframeWanted(7),
 ]
 _64_bits = st.integers(-(2**63), 2**63 - 1)
 
@@ -101,7 +103,7 @@ def test_a_packet_costs_little_more_than_its_payload() -> None:
 TRACK = ["audio", "aac", 48_000, b"\x11\x90", 0, 0, 2]
 MALFORMED = {
     "length zero": bytes(4),
-    "longer than a frame may be": (wire.MAX_FRAME_BYTES + 1).to_bytes(4, "big"),
+    "longer than a frame may be": (frames.MAX_FRAME_BYTES + 1).to_bytes(4, "big"),
     "not msgpack": b"\0\0\0\1\xc1",
     "cut off inside": b"\0\0\0\2\x93\x01",
     "trailing bytes": b"\0\0\0\3\x91\x01\x01",
@@ -135,6 +137,7 @@ MALFORMED = {
     "payload a string": frame(7, 1, 0, 0, 0, 0, True, "payload"),
     "keyframe no boolean": frame(7, 1, 0, 0, 0, 0, 1, b""),
     "time no integer": frame(7, 1, 0, 0.5, 0, 0, True, b""),
+    "an RTP base of more than 32 bits": frame(9, 1, True, 2**32, 0, []),
 }
 
 
@@ -175,4 +178,4 @@ def test_no_fields_raise_anything_else(number: int, fields: list[object]) -> Non
 
 def test_a_message_longer_than_a_frame_is_not_sent() -> None:
     with pytest.raises(ValueError, match="bytes"):
-        wire.serialize(wire.Media(0, 0, 0, 0, 0, True, bytes(wire.MAX_FRAME_BYTES)))
+        wire.serialize(wire.Media(0, 0, 0, 0, 0, True, bytes(frames.MAX_FRAME_BYTES)))

@@ -195,3 +195,18 @@ def test_the_tracks_are_those_of_the_last_packets() -> None:
     other = Track("audio", "aac", 44_100, b"\x12\x10", channels=2)
     stream.write(Packet(other, 1024, 1024, 0, True, b"a"))
     assert stream.tracks == {"audio": other}
+
+
+async def test_whether_anybody_reads_is_told_at_each_change() -> None:
+    stream = make_stream()
+    told: list[bool] = []
+    stream.on_read = told.append
+    first, second = stream.subscribe(), stream.subscribe()
+    assert told == [True]
+    first.close()
+    first.close()
+    second.close()
+    assert told == [True, False]
+    stream.subscribe()
+    stream.remove()
+    assert told == [True, False, True, False]

@@ -152,6 +152,38 @@ def test_two_rtp_clocks_are_tied_by_sender_reports() -> None:
     assert placed(timeline, VIDEO, 900_000 + 90_000, NOW + 1.0) == 90_000
 
 
+def layer(timeline: Timeline, name: str, timestamp: int, arrival: float, shown: bool) -> int:
+    return timeline.place_layer(f"video/{name}", VIDEO, timestamp, arrival, shown=shown)
+
+
+def test_layers_of_one_picture_are_tied_by_sender_reports() -> None:
+    timeline = rtp()
+    assert layer(timeline, "q", 1_000, NOW, True) == 0
+    layer(timeline, "f", 700_000, NOW + 0.080, False)  # the same picture, which took longer to come
+    timeline.align("video/q", 1_000, 5000.0)
+    timeline.align("video/f", 700_000, 5000.0)
+    assert layer(timeline, "q", 91_000, NOW + 1.0, True) == 90_000
+    assert layer(timeline, "f", 790_000, NOW + 1.08, False) == 90_000
+
+
+def test_layers_that_take_turns_in_a_stream_never_go_back_and_lose_nothing() -> None:
+    timeline = rtp()
+    assert layer(timeline, "q", 0, NOW, True) == 0
+    assert layer(timeline, "q", 3_000, NOW + 0.033, True) == 3_000
+    assert layer(timeline, "f", 50_000, NOW + 0.020, True) == 3_001  # by its arrival 1,800
+    assert layer(timeline, "f", 53_000, NOW + 0.053, True) == 4_800
+    assert timeline.dropped == 0
+
+
+def test_renditions_of_a_next_publisher_go_on_after_all_there_was() -> None:
+    timeline = rtp()
+    layer(timeline, "f", 0, NOW, True)
+    last = layer(timeline, "h", 90_000 * 5, NOW + 5, False)
+    timeline.begin(None)
+    assert layer(timeline, "h", 7, NOW + 5, False) > last
+    assert layer(timeline, "f", 9, NOW + 5, True) > last
+
+
 def test_sender_reports_from_before_a_jump_are_forgotten() -> None:
     timeline = rtp()
     placed(timeline, VIDEO, 0, NOW)

@@ -276,10 +276,10 @@ async def test_five_percent_loss_is_mended_by_nack() -> None:
         assert relay.counts_in.lost > 60
         assert host.client.resent > 60
         publisher = _publisher(house, host.client.resource)
-        assert publisher._receivers["video"].given_up <= 2
+        assert publisher.layers[""].receiver.given_up <= 2
         assert len(seen.video) >= 0.9 * len(host.pictures.payloads)
         assert len(seen.audio) >= 0.98 * host.sound.number
-        assert publisher.malformed == 0
+        assert publisher.layers[""].malformed == 0
 
 
 @virtual_time
@@ -441,7 +441,7 @@ async def test_a_publisher_that_numbers_its_packets_is_told_when_each_came() -> 
         lost = sum(at is None for at in client.told.values())
         assert 0 < lost <= relay.counts_in.lost
         pauses = [after - before for before, after in pairwise(client.told_at)]
-        assert max(pauses) <= 0.1 and min(pauses) >= 0.049
+        assert max(pauses) <= 0.15 and min(pauses) >= 0.089
         assert not [each for each in client.reports if isinstance(each, rtcp.Remb)]
         assert seen.slices == host.pictures.payloads
 
@@ -454,7 +454,7 @@ async def test_without_reduced_size_feedback_goes_behind_a_report() -> None:
         assert isinstance(client, Numbers)
         assert not client.told
         reports = [each for each in client.reports if isinstance(each, rtcp.ReceiverReport)]
-        assert 5 <= len(reports) <= 10
+        assert 3 <= len(reports) <= 6
 
 
 class Retransmits(WhipPublisher):
@@ -492,8 +492,8 @@ async def test_loss_is_mended_by_retransmissions_in_a_stream_of_their_own() -> N
         await asyncio.sleep(0.5)
         publisher = _publisher(house, client.resource)
         assert client.resent > 10
-        assert publisher._receivers["video"].given_up == 0
-        assert publisher.malformed == 0
+        assert publisher.layers[""].receiver.given_up == 0
+        assert publisher.layers[""].malformed == 0
         assert seen.slices == host.pictures.payloads
         reports = [each for each in client.reports if isinstance(each, rtcp.ReceiverReport)]
         assert reports[-1].reports[0].cumulative_lost > 10
@@ -709,7 +709,7 @@ async def test_payloads_that_are_not_h264_are_counted_and_the_stream_goes_on() -
         for payload in broken:
             host.client.send_rtp(line, payload, True, 93_000)
         await asyncio.sleep(1.0)
-        assert publisher.malformed >= len(broken)
+        assert publisher.layers[""].malformed >= len(broken)
         await host.play(2.0)
         assert seen.slices[-1] == host.pictures.payloads[-1]
         assert surfaced == []
@@ -819,6 +819,40 @@ def mutated(dice: random.Random, data: bytes) -> bytes:
         case 2:
             return bytes(changed) + data
     return bytes(changed)
+
+
+class TwoCodecs(WhipPublisher):
+    """Offers VP8 beside H.264."""
+
+    def offer(self, data: bool = False) -> str:
+        text = super().offer(data).replace("RTP/SAVPF 96", "RTP/SAVPF 96 100")
+        return text.replace("a=fmtp:96", "a=rtpmap:100 VP8/90000\r\na=fmtp:96")
+
+
+@virtual_time
+async def test_a_publisher_may_change_its_codec_at_a_keyframe() -> None:
+    async with open_house() as house, on_air(house, TwoCodecs, seed=1) as (host, seen, _):
+        await host.play(0.5, sound=False)
+        line, shown = host.client.video, len(seen.video)
+        line.payload_type = 100
+        first_partition = b"\x10"  # begins a frame, in the payload descriptor (RFC 7741 §4.2)
+        delta, keyframe = b"\x11\0\0", b"\x10\0\0\x9d\x01\x2a\x80\x02\x68\x01"
+        for number, head in enumerate((delta, keyframe, delta), host.pictures.number):
+            payload = first_partition + head + bytes(50)
+            host.client.send_rtp(line, payload, True, number * 3000)
+        await asyncio.sleep(0.1)
+        vp8 = seen.video[shown:]
+        assert [(each.track.codec, each.keyframe) for each in vp8] == [
+            ("vp8", True),
+            ("vp8", False),
+        ]
+        assert (vp8[0].track.width, vp8[0].track.height) == (640, 360)
+        line.payload_type = 96
+        host.pictures.number += 3
+        host.pictures.want = True
+        await host.play(0.2, sound=False)
+        assert seen.video[-1].track.codec == "h264"
+        assert _publisher(house, host.client.resource).layers[""].malformed == 0
 
 
 FFMPEG = shlex.split(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -111,9 +111,15 @@ class RelayClient:
             case wire.NewTrack(channel=channel):
                 if (subscription := self._subscriptions.get(channel)) is not None:
                     subscription._packets.track(message)
+            case wire.Description(channel=channel):
+                if (subscription := self._subscriptions.get(channel)) is not None:
+                    subscription._describe(message)
+            case wire.KeyframeWanted(channel=channel):
+                if (publication := self._publications.get(channel)) is not None:
+                    publication._want_keyframe()
             case wire.Ended(channel=channel):
                 if (subscription := self._subscriptions.pop(channel, None)) is not None:
-                    subscription._inbox.end()
+                    subscription._end()
                 elif (publication := self._publications.pop(channel, None)) is not None:
                     publication.ended = True
             case wire.Change():
@@ -134,7 +140,7 @@ class RelayClient:
         self._greeted.set()
         self._changes.end()
         for subscription in self._subscriptions.values():
-            subscription._inbox.end()
+            subscription._end()
         for publication in self._publications.values():
             publication.ended = True
 
@@ -147,6 +153,19 @@ class Subscription:
         self._channel = channel
         self._inbox: _Inbox[Packet] = _Inbox()
         self._packets = wire.PacketReader()
+        self._described = asyncio.Event()  # or ended before
+        self.description: wire.Description | None = None  # the newest; it comes before any packet
+
+    async def described(self) -> wire.Description:
+        """What the stream is; raises StreamEnded where there is none."""
+        await self._described.wait()
+        if self.description is None:
+            raise StreamEnded
+        return self.description
+
+    def request_keyframe(self) -> None:
+        """Ask whoever encodes the stream for a keyframe, as often as its own limit allows."""
+        self._client._send(wire.KeyframeWanted(self._channel))
 
     async def read(self) -> list[Packet]:
         """All packets that wait, at least one; raises StreamEnded after the last."""
@@ -159,7 +178,15 @@ class Subscription:
         """Leave the stream; calling it again does nothing."""
         if self._client._subscriptions.pop(self._channel, None) is not None:
             self._client._send(wire.Close(self._channel))
+        self._end()
+
+    def _describe(self, description: wire.Description) -> None:
+        self.description = description
+        self._described.set()
+
+    def _end(self) -> None:
         self._inbox.end()
+        self._described.set()
 
 
 class RelayPublication:
@@ -170,6 +197,7 @@ class RelayPublication:
         self._channel = channel
         self._packets = wire.PacketWriter(channel)
         self.ended = False
+        self.on_keyframe_request: Callable[[], None] | None = None
 
     async def write(self, packet: Packet) -> None:
         """Send one packet with the stream's own timestamps; waits while the socket is full.
@@ -184,6 +212,10 @@ class RelayPublication:
             await writer.drain()
         except ConnectionError as error:
             raise StreamEnded from error
+
+    def _want_keyframe(self) -> None:
+        if self.on_keyframe_request is not None:
+            self.on_keyframe_request()
 
     def close(self) -> None:
         """End the rendition at the server; calling it again does nothing."""

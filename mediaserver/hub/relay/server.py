@@ -19,6 +19,7 @@ import shutil
 import socket
 import stat
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +65,9 @@ class RelayServer:
         if self._path is None:
             self._folder = Path(tempfile.mkdtemp(prefix="hawker-"))
             self._path = self._folder / "relay"
-        self._server = await asyncio.start_unix_server(self._accept, sock=_bind(self._path))
+        self._server = await asyncio.start_unix_server(
+            self._accept, sock=private_socket(self._path)
+        )
 
     async def close(self) -> None:
         """Close every connection and the socket; calling it again does nothing."""
@@ -110,6 +113,7 @@ class _Connection:
         self._greeted = False
         self._unlisten: Callable[[], None] | None = None
         self._subscriptions: dict[int, asyncio.Task[None]] = {}
+        self._sources: dict[int, Stream] = {}  # of the subscriptions
         self._publications: dict[int, _Publication] = {}
         self._handlers: dict[type[wire.Message], Callable[[Any], None]] = {
             wire.Hello: self._on_hello,
@@ -119,6 +123,7 @@ class _Connection:
             wire.Close: self._on_close,
             wire.NewTrack: self._on_track,
             wire.Media: self._on_media,
+            wire.KeyframeWanted: self._on_keyframe_wanted,
         }
         writer.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
 
@@ -169,7 +174,16 @@ class _Connection:
         reader = stream.subscribe(from_keyframe=message.from_keyframe, kinds=kinds)
         task = asyncio.create_task(self._feed(channel, reader))
         self._subscriptions[channel] = task
-        task.add_done_callback(lambda _: self._subscriptions.pop(channel, None))
+        self._sources[channel] = stream
+        task.add_done_callback(lambda _: self._forget(channel))
+
+    def _forget(self, channel: int) -> None:
+        del self._subscriptions[channel], self._sources[channel]
+
+    def _on_keyframe_wanted(self, message: wire.KeyframeWanted) -> None:
+        stream = self._sources.get(message.channel)
+        if stream is not None:
+            stream.request_keyframe(time.monotonic())
 
     def _on_publish(self, message: wire.Publish) -> None:
         channel = self._new_channel(message.channel)
@@ -187,6 +201,9 @@ class _Connection:
         publication.packets.track(message)
         publication.stream = self._hub.rendition(
             publication.parent, publication.suffix, message.track
+        )
+        publication.stream.on_keyframe_request = lambda: self._send(
+            wire.KeyframeWanted(message.channel)
         )
 
     def _on_media(self, message: wire.Media) -> None:
@@ -221,10 +238,16 @@ class _Connection:
         return channel
 
     async def _feed(self, channel: int, reader: Reader) -> None:
-        packets = wire.PacketWriter(channel)
+        packets, stream = wire.PacketWriter(channel), reader.stream
         try:
+            self._send(_description(channel, stream))
+            reordered = stream.reordered
             while True:
-                for packet in await reader.read():
+                batch = await reader.read()
+                if stream.reordered != reordered:
+                    reordered = stream.reordered
+                    self._send(_description(channel, stream))
+                for packet in batch:
                     self._writer.write(packets.serialize(packet))
                     await self._writer.drain()
         except StreamEnded:
@@ -255,7 +278,21 @@ class _Connection:
         self._writer.transport.abort()
 
 
-def _bind(path: Path) -> socket.socket:
+def _description(channel: int, stream: Stream) -> wire.Description:
+    return wire.Description(
+        channel,
+        stream.reordered,
+        stream.timeline.rtp_base,
+        round(stream.epoch_ms),
+        tuple(stream.tracks.values()),
+    )
+
+
+def private_socket(path: Path) -> socket.socket:
+    """A socket to listen on that only this user may open; raises OSError.
+
+    One that a dead process left behind is replaced.
+    """
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

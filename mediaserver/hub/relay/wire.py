@@ -1,9 +1,9 @@
 """The relay's wire: bytes in, messages out, and back.
 
-A frame is a four-byte big-endian length and one msgpack array: the message's number, then its fields.
-Each side begins with `Hello`. A channel is a number that the client chooses for one subscription or
-one publication. A track is sent once per change and then referred to by its number within the
-channel, so that a packet costs its payload and about 30 bytes.
+A frame holds one msgpack array: the message's number, then its fields. Each side begins with `Hello`.
+A channel is a number that the client chooses for one subscription or one publication. A track is sent
+once per change and then referred to by its number within the channel, so that a packet costs its
+payload and about 30 bytes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from typing import Any, cast, get_args
 import msgpack
 
 from mediaserver.errors import ProtocolError
+from mediaserver.hub.relay.frames import FrameReader, frame
 from mediaserver.media import Codec, Kind, Packet, Track
 
-VERSION = 1
-MAX_FRAME_BYTES = 16 << 20  # a keyframe of 2 s at 64 Mbit/s; what is longer is no packet of ours
+VERSION = 2
 MAX_FIELDS = 64  # no array on this wire is longer
 MAX_TRACKS = 8  # of a channel; one per kind is used
 MAX_CHANNEL = 1 << 31
-_LENGTH_BYTES = 4
 
 _KINDS: tuple[Kind, ...] = ("video", "audio")
 _CODECS: tuple[Codec, ...] = get_args(Codec)
@@ -76,6 +75,28 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Description:
+    """Server: what a stream is, before its first packet and whenever `reordered` changes.
+
+    `epoch_ms` is the UTC of media time 0 for now, `rtp_base` the RTP timestamp of it in what viewers
+    get of any rendition; `tracks` as known at that moment.
+    """
+
+    channel: int
+    reordered: bool
+    rtp_base: int
+    epoch_ms: int
+    tracks: tuple[Track, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyframeWanted:
+    """Either, towards the encoder: whoever sends the packets of `channel` is asked for a keyframe."""
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewTrack:
     """Either: what `number` means in `channel` from here on."""
 
@@ -105,7 +126,19 @@ class Ended:
     reason: str
 
 
-Message = Hello | Watch | Subscribe | Publish | Close | Change | NewTrack | Media | Ended
+Message = (
+    Hello
+    | Watch
+    | Subscribe
+    | Publish
+    | Close
+    | Change
+    | NewTrack
+    | Media
+    | Ended
+    | Description
+    | KeyframeWanted
+)
 
 
 def _integer(value: object) -> int:
@@ -117,6 +150,12 @@ def _integer(value: object) -> int:
 def _channel(value: object) -> int:
     if type(value) is not int or not 0 <= value < MAX_CHANNEL:
         raise ProtocolError("a relay channel is out of range")
+    return value
+
+
+def _rtp_timestamp(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 32:
+        raise ProtocolError("an RTP timestamp on the relay has 32 bits")
     return value
 
 
@@ -189,6 +228,8 @@ _MESSAGES: tuple[tuple[type[Any], tuple[_Check, ...]], ...] = (
     (NewTrack, (_channel, _number, _track)),
     (Media, (_channel, _number, _integer, _integer, _integer, _boolean, _bytes)),
     (Ended, (_channel, _string)),
+    (Description, (_channel, _boolean, _rtp_timestamp, _integer, _tracks)),
+    (KeyframeWanted, (_channel,)),
 )
 _NUMBERS = {message: number for number, (message, _) in enumerate(_MESSAGES)}
 
@@ -197,9 +238,7 @@ def serialize(message: Message) -> bytes:
     """One frame; raises ValueError for a message that is longer than a frame may be."""
     fields = [getattr(message, name) for name in message.__slots__]
     body: bytes = msgpack.packb([_NUMBERS[type(message)], *fields], default=_track_fields)
-    if len(body) > MAX_FRAME_BYTES:
-        raise ValueError(f"a relay frame of {len(body)} bytes")
-    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
+    return frame(body)
 
 
 def parse(body: bytes | bytearray) -> Message:
@@ -225,24 +264,11 @@ class MessageReader:
     """Cuts received bytes into messages; holds at most one unfinished frame."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._frames = FrameReader()
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that `data` completes; raises ProtocolError, after which it is of no use."""
-        self._buffer += data
-        messages: list[Message] = []
-        begin = 0
-        while len(self._buffer) - begin >= _LENGTH_BYTES:
-            body = begin + _LENGTH_BYTES
-            length = int.from_bytes(self._buffer[begin:body], "big")
-            if not 0 < length <= MAX_FRAME_BYTES:
-                raise ProtocolError(f"a relay frame of {length} bytes")
-            if len(self._buffer) - body < length:
-                break
-            begin = body + length
-            messages.append(parse(self._buffer[body:begin]))
-        del self._buffer[:begin]
-        return messages
+        return [parse(body) for body in self._frames.feed(data)]
 
 
 class PacketWriter:
