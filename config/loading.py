@@ -18,15 +18,21 @@ from typing import Literal, get_args, get_origin
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from config.schema import Config
+from config.schema import Config, Section
 from config.showing import MASK
 
 PREFIX = "HAWKER_"
 SHOWN_CHARACTERS = 80  # of a refused value
 
-FIELDS: Mapping[str, Mapping[str, FieldInfo]] = {
-    name: field.annotation.model_fields  # type: ignore[union-attr]  # every member is a Section
+TOP = ""  # the section of the keys that stand above all sections
+SECTIONS: Mapping[str, Mapping[str, FieldInfo]] = {
+    name: field.annotation.model_fields
     for name, field in Config.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
+FIELDS: Mapping[str, Mapping[str, FieldInfo]] = {
+    TOP: {name: each for name, each in Config.model_fields.items() if name not in SECTIONS},
+    **SECTIONS,
 }
 
 
@@ -49,7 +55,8 @@ def load(
 ) -> Config:
     """The effective configuration; raises ConfigError.
 
-    `environ` is the process's own when None; `settings` are `section.key=value`, the later wins.
+    `environ` is the process's own when None; `settings` are `section.key=value`, or `key=value` for
+    one above all sections; the later wins.
     """
     environ = os.environ if environ is None else environ
     given = {
@@ -57,11 +64,12 @@ def load(
         for source in (_from_file(file), _from_environment(environ), _from_settings(settings))
         for each in source
     }
-    values: dict[str, dict[str, object]] = {}
+    values: dict[str, dict[str, object]] = {TOP: {}}
     for each in given.values():
         values.setdefault(each.section, {})[each.key] = each.value
+    top = values.pop(TOP)
     try:
-        return Config.model_validate(values)
+        return Config.model_validate({**values, **top})
     except ValidationError as error:
         raise _refusal(error, given) from None
 
@@ -78,7 +86,9 @@ def _from_file(file: Path | None) -> Iterator[_Given]:
         raise ConfigError(f"{source}: {error}: allowed is TOML in UTF-8") from None
     for section, table in document.items():
         if not isinstance(table, dict):
-            raise _unknown(source, section)
+            _field(source, TOP, section)
+            yield _Given(source, TOP, section, table)
+            continue
         for key, value in table.items():
             _field(source, section, key)
             yield _Given(source, section, key, value)
@@ -87,14 +97,16 @@ def _from_file(file: Path | None) -> Iterator[_Given]:
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Given]:
     for name in sorted(environ):
         section, separator, key = name.removeprefix(PREFIX).lower().partition("__")
-        if name.startswith(PREFIX) and separator:
+        if not separator and section in FIELDS[TOP]:
+            section, key = TOP, section
+        if name.startswith(PREFIX) and key:
             yield _given_text(f"environment {name}", section, key, environ[name])
 
 
 def _from_settings(settings: Sequence[str]) -> Iterator[_Given]:
     for setting in settings:
         name, _, text = setting.partition("=")
-        section, _, key = name.strip().partition(".")
+        section, _, key = name.strip().rpartition(".")
         yield _given_text("--set", section, key, text.strip())
 
 
@@ -113,32 +125,38 @@ def _field(source: str, section: str, key: str) -> FieldInfo:
     try:
         return FIELDS[section][key]
     except KeyError:
-        raise _unknown(source, f"{section}.{key}".rstrip(".")) from None
+        raise _unknown(source, _name(section, key)) from None
 
 
 def _unknown(source: str, name: str) -> ConfigError:
     section = name.partition(".")[0]
-    known = [f"{section}.{key}" for section, fields in FIELDS.items() for key in fields]
+    known = [_name(section, key) for section, fields in FIELDS.items() for key in fields]
     nearest = difflib.get_close_matches(name, known, n=1)
     if nearest:
         hint = f"did you mean {nearest[0]}?"
-    elif section in FIELDS:
-        hint = f"allowed in [{section}] are {', '.join(FIELDS[section])}"
+    elif section in SECTIONS:
+        hint = f"allowed in [{section}] are {', '.join(SECTIONS[section])}"
     else:
-        hint = f"allowed sections are {', '.join(FIELDS)}"
+        hint = f"allowed sections are {', '.join(SECTIONS)}"
     return ConfigError(f"{source}: {_printable(name)}: no such key; {hint}")
 
 
 def _refusal(error: ValidationError, given: Mapping[tuple[str, str], _Given]) -> ConfigError:
     first = error.errors(include_url=False)[0]
-    section, key = str(first["loc"][0]), str(first["loc"][1])
+    where = [str(each) for each in first["loc"]]
+    section, key = (TOP, where[0]) if where[0] in FIELDS[TOP] else (where[0], where[1])
     field = FIELDS[section][key]
     each = given.get((section, key), _Given("default", section, key, field.default))
     reason = first.get("ctx", {}).get("error")
     allowed = str(reason) if isinstance(reason, ValueError) else _allowed(field)
     value = MASK if field.annotation is SecretStr else each.value
     shown = _printable(json.dumps(value, ensure_ascii=False, default=str))
-    return ConfigError(f"{each.source}: {section}.{key} = {shown}: allowed is {allowed}")
+    name = _name(section, key)
+    return ConfigError(f"{each.source}: {name} = {shown}: allowed is {allowed}")
+
+
+def _name(section: str, key: str) -> str:
+    return f"{section}.{key}".strip(".")
 
 
 def _wants_text(field: FieldInfo) -> bool:

@@ -7,7 +7,7 @@ another setting. A validator's message says what is allowed, not what is wrong.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 PLAYLIST_SEGMENTS = 3  # a live playlist holds no less than three target durations (RFC 8216 §6.2.2)
+MAX_WORKERS = 64  # more cores than one publisher's machine has, and as many UDP ports
 SQLITE = "sqlite:"
 DATABASE = "hawker.db"
 
@@ -65,7 +66,7 @@ class Rtmp(Section):
 
 
 class Webrtc(Section):
-    host: Host = "0.0.0.0"
+    host: Host = "::"
     port: Port = 8189
     public_addresses: tuple[str, ...] = Field(default=(), strict=False)
 
@@ -73,9 +74,10 @@ class Webrtc(Section):
     @classmethod
     def _are_addresses(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            return tuple(str(IPv4Address(address)) for address in addresses)
+            return tuple(str(ip_address(address)) for address in addresses)
         except ValueError:
-            raise ValueError('a list of IPv4 addresses, such as ["203.0.113.7"]') from None
+            allowed = 'a list of IPv4 and IPv6 addresses, such as ["203.0.113.7", "2001:db8::7"]'
+            raise ValueError(allowed) from None
 
 
 class Data(Section):
@@ -149,6 +151,8 @@ class Limits(Section):
     publisher_grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
     rtmp_connections: Count = 2000
     webrtc_sessions: Count = 5000
+    webrtc_sessions_per_address: Count = 500
+    room_viewers: Count = 5000
     posts_per_minute: Count = 6000
     orders_per_minute: Count = 60_000
     reservation_s: Annotated[float, Field(ge=1, le=86_400)] = 600.0
@@ -157,6 +161,7 @@ class Limits(Section):
 
 
 class Config(Section):
+    workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
     http: Http = Http()
     rtmp: Rtmp = Rtmp()
     webrtc: Webrtc = Webrtc()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from config.schema import Config
+from config.schema import Config, Section
 
 MASK = "***"
 
@@ -19,12 +19,15 @@ def to_toml(config: Config) -> str:
 
 
 def _lines(config: Config) -> Iterator[str]:
-    for number, (section, values) in enumerate(config):
-        if number:
-            yield ""
-        yield f"[{section}]"
-        for key, value in values:
-            yield f"{key} = {_value(value)}"
+    """Keys above all sections come first, as TOML wants it."""
+    for name, values in config:
+        if not isinstance(values, Section):
+            yield f"{name} = {_value(values)}"
+    for section, values in config:
+        if isinstance(values, Section):
+            yield from ("", f"[{section}]")
+            for key, value in values:
+                yield f"{key} = {_value(value)}"
 
 
 def _value(value: object) -> str:

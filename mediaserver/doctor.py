@@ -1,20 +1,21 @@
 """`hawker doctor`: what a machine, a configuration or a server lacks, one line each, with the fix.
 
 Without a URL it looks at this machine before a start: ports, directories, limits, codecs. With one it is
-a client: does HTTP answer, are the clocks together, does the UDP port answer on every address that
-viewers are told.
+a client: does HTTP answer, are the clocks together, does WebRTC's port answer, by UDP and by TCP, on
+every address that viewers are told.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import os
 import resource
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -27,8 +28,10 @@ import aiohttp
 
 from config import Config
 from mediaserver.errors import ProtocolError
-from mediaserver.protocol import stun
-from mediaserver.rtc.transport import own_addresses
+from mediaserver.protocol import stun, tcp_framing
+from mediaserver.rtc.address import shown
+from mediaserver.rtc.candidates import own_addresses
+from mediaserver.rtc.sockets import open_socket
 
 FILES_WANTED = 8192  # a connection each, with room for segments and sockets of children
 BUFFER_BYTES = 4 << 20  # what the UDP socket asks for
@@ -41,7 +44,11 @@ UDP_SEGMENT = 103  # linux/udp.h
 PRIORITY = 1853824767  # peer reflexive (RFC 8445 §5.1.2.1)
 CODECS = (("opus", "w"), ("aac", "w"), ("aac", "r"), ("libopus", "w"), ("mjpeg", "w"))
 
+SPARED = {("http.https_port", "tcp"), ("webrtc.port", "tcp")}  # the server starts without them
+NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
+
 Level = Literal["ok", "warn", "fail"]
+Ask = Callable[[str, int, bytes], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +92,27 @@ async def examine_server(url: str) -> list[Finding]:
 
 
 def _ports(config: Config) -> Iterator[Finding]:
+    http, rtmp, webrtc = config.http, config.rtmp, config.webrtc
     wanted = [
-        ("http.port", config.http.host, config.http.port, socket.SOCK_STREAM),
-        ("http.https_port", config.http.host, config.http.https_port, socket.SOCK_STREAM),
-        ("rtmp.port", config.rtmp.host, config.rtmp.port, socket.SOCK_STREAM),
-        ("webrtc.port", config.webrtc.host, config.webrtc.port, socket.SOCK_DGRAM),
+        ("http.port", http.host, http.port, "tcp"),
+        ("http.https_port", http.host, http.https_port, "tcp"),
+        ("rtmp.port", rtmp.host, rtmp.port, "tcp"),
+        ("webrtc.port", webrtc.host, webrtc.port, "udp"),
+        ("webrtc.port", webrtc.host, webrtc.port, "tcp"),
     ]
-    for key, host, port, kind in wanted:
+    for key, host, port, transport in wanted:
         if port > 0:
-            yield _port(key, host, port, kind)
+            yield _port(key, host, port, transport)
 
 
-def _port(key: str, host: str, port: int, kind: socket.SocketKind) -> Finding:
-    transport = "udp" if kind == socket.SOCK_DGRAM else "tcp"
-    with socket.socket(socket.AF_INET, kind) as probe:
-        if kind == socket.SOCK_STREAM:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            level: Level = "warn" if key == "http.https_port" else "fail"
-            fix = f"another program has it, or Hawker runs already; else set {key}"
-            return Finding(level, f"{key} {port}/{transport}: {error.strerror}", fix)
+def _port(key: str, host: str, port: int, transport: str) -> Finding:
+    kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+    try:
+        open_socket(host, port, kind).close()
+    except OSError as error:
+        level: Level = "warn" if (key, transport) in SPARED else "fail"
+        fix = f"another program has it, or Hawker runs already; else set {key}"
+        return Finding(level, f"{key} {port}/{transport}: {error.strerror}", fix)
     return Finding("ok", f"{key} {port}/{transport} is free")
 
 
@@ -178,14 +184,14 @@ def _hls_js() -> Finding:
 def _addresses(config: Config) -> Finding:
     offered = list(config.webrtc.public_addresses) or own_addresses(config.webrtc.host)
     what = f"browsers are told {', '.join(offered)} for WebRTC"
-    if config.webrtc.public_addresses or any(_is_public(each) for each in offered):
+    public = {each.version for each in map(ip_address, offered) if each.is_global}
+    if config.webrtc.public_addresses or 4 in public:
         return Finding("ok", what)
-    fix = "viewers outside this network want webrtc.public_addresses"
+    if public:
+        fix = "viewers without IPv6 want webrtc.public_addresses with the IPv4 address too"
+    else:
+        fix = "viewers outside this network want webrtc.public_addresses"
     return Finding("warn", what, fix)
-
-
-def _is_public(address: str) -> bool:
-    return ip_address(address).is_global
 
 
 async def _ready(http: aiohttp.ClientSession, url: str) -> Finding:
@@ -208,30 +214,60 @@ async def _clock(http: aiohttp.ClientSession, url: str) -> Finding:
 
 
 async def _candidate(candidate: dict[str, Any], offered: dict[str, Any]) -> Finding:
-    address, port = candidate["address"], candidate["port"]
-    what = f"{address}:{port}/udp"
-    if await _answers(address, port, offered["ufrag"], offered["password"]):
-        return Finding("ok", f"{what} answers")
-    fix = "let webrtc.port through as UDP, or leave this address out of webrtc.public_addresses"
+    address, port, protocol = candidate["address"], candidate["port"], candidate["protocol"]
+    what = f"{shown((address, port))}/{protocol}"
+    ask = _answer_by_tcp if protocol == "tcp" else _answer_by_udp
+    try:
+        if await _verified(ask, address, port, offered):
+            return Finding("ok", f"{what} answers")
+    except OSError as error:
+        if error.errno in NO_WAY:
+            fix = "nothing, if viewers at this place need no " + _family(address)
+            return Finding("warn", f"{what} could not be tried: {error.strerror}", fix)
+    through = f"let webrtc.port through as {protocol.upper()}"
+    if protocol == "tcp":
+        fix = f"{through}, for viewers whose network has no UDP"
+        return Finding("warn", f"{what} does not answer from here", fix)
+    fix = f"{through}, or leave this address out of webrtc.public_addresses"
     return Finding("fail", f"{what} does not answer from here", fix)
 
 
-async def _answers(address: str, port: int, ufrag: str, password: str) -> bool:
-    loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
-        for _ in range(CHECKS):
-            transaction = secrets.token_bytes(12)
-            request = stun.binding_request(
-                transaction, f"{ufrag}:doctor", password.encode(), PRIORITY, 1, use_candidate=False
-            )
-            try:
-                sock.connect((address, port))
-                sock.send(request)
-                async with asyncio.timeout(ANSWER_S):
-                    answer = stun.parse(await loop.sock_recv(sock, 1500))
-            except (OSError, TimeoutError, ProtocolError):
-                continue
-            if answer.transaction_id == transaction:
-                return answer.message_type == stun.BINDING_SUCCESS
+def _family(address: str) -> str:
+    return "IPv6" if ":" in address else "IPv4"
+
+
+async def _verified(ask: Ask, address: str, port: int, offered: dict[str, Any]) -> bool:
+    """Whether a check is answered with success; raises OSError where there is no way to try."""
+    key = offered["password"].encode()
+    for _ in range(CHECKS):
+        transaction = secrets.token_bytes(12)
+        request = stun.binding_request(
+            transaction, f"{offered['ufrag']}:doctor", key, PRIORITY, 1, use_candidate=False
+        )
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                answer = stun.parse(await ask(address, port, request))
+        except (TimeoutError, ProtocolError, ConnectionError, asyncio.IncompleteReadError):
+            continue
+        if answer.transaction_id == transaction:
+            return answer.message_type == stun.BINDING_SUCCESS
     return False
+
+
+async def _answer_by_udp(address: str, port: int, request: bytes) -> bytes:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        sock.connect((address, port))
+        sock.send(request)
+        return await asyncio.get_running_loop().sock_recv(sock, 1500)
+
+
+async def _answer_by_tcp(address: str, port: int, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(address, port)
+    try:
+        writer.write(tcp_framing.serialize(request))
+        length = int.from_bytes(await reader.readexactly(tcp_framing.LENGTH_BYTES), "big")
+        return await reader.readexactly(length)
+    finally:
+        writer.close()

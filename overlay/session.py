@@ -143,7 +143,6 @@ class Session:
         self._flood = 0
         self._malformed = 0
         self._acting = 0
-        self._own = {"chat.send": self._chat, "like": self._like, "resume": self._resume}
 
     @property
     def closed(self) -> str | None:
@@ -234,9 +233,13 @@ class Session:
             self._acting -= 1
 
     async def _do(self, request: Request) -> Mapping[str, Any]:
-        own = self._own.get(request.type)
-        if own is not None:
-            return await own(request.data)
+        match request.type:
+            case "chat.send":
+                return await self._chat(request.data)
+            case "like":
+                return await self._like(request.data)
+            case "resume":
+                return await self._resume(request.data)
         act = self._sessions.acts.get(request.type)
         if act is None:
             raise UnknownType("there is no such act")

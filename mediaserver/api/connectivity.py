@@ -1,4 +1,4 @@
-"""Whether a caller reaches the UDP port: credentials for checks, or a session that carries no media.
+"""Whether a caller reaches WebRTC's port: credentials for checks, or a session that carries no media.
 
 A check (RFC 8445 §7) with the credentials is answered on every candidate like that of any session; no
 DTLS follows, so the session is gone after the ten seconds that a peer has to connect. A browser sends
@@ -18,7 +18,8 @@ from mediaserver.api.operation import operation
 from mediaserver.api.preconditions import NO_STORE
 from mediaserver.api.signalling import OFFER_TYPE, read_offer
 from mediaserver.protocol import rtcp, sdp
-from mediaserver.rtc.session import Address, Session
+from mediaserver.rtc.address import Address
+from mediaserver.rtc.session import Session
 from mediaserver.rtc.transport import Transport
 
 CHECKED_S = 10.0  # a connected session has told by then what there is to tell
@@ -105,28 +106,31 @@ class ConnectivityApi:
     )
     async def _open(self, request: web.Request) -> web.Response:
         self._limiter.check(request.remote)
+        admission = self._transport.admission
+        admission.check(request.remote)
         if request.content_type == OFFER_TYPE:
-            answer = self._accept(await read_offer(request))
+            session, answer = self._accept(await read_offer(request))
+            admission.count(request.remote, session.id)
             return web.Response(
                 status=201, body=answer.encode(), content_type=OFFER_TYPE, headers=NO_STORE
             )
-        return web.json_response(self._credentials(), status=201, headers=NO_STORE)
+        session = self._transport.open(Nobody(), self._transport.certificate(), "server", [])
+        admission.count(request.remote, session.id)
+        return web.json_response(self._credentials(session), status=201, headers=NO_STORE)
 
-    def _credentials(self) -> dict[str, object]:
-        transport = self._transport
-        session = transport.open(Nobody(), transport.certificate(), "server", [])
+    def _credentials(self, session: Session) -> dict[str, object]:
         candidates = [
-            {"address": each.address, "port": each.port, "protocol": "udp"}
-            for each in transport.candidates()
+            {"address": each.address, "port": each.port, "protocol": each.protocol}
+            for each in self._transport.candidates()
         ]
         return {"ufrag": session.ufrag, "password": session.password, "candidates": candidates}
 
-    def _accept(self, offer_sdp: bytes) -> str:
-        """The answer; raises ProtocolError, Unavailable."""
+    def _accept(self, offer_sdp: bytes) -> tuple[Session, str]:
+        """The session and the answer; raises ProtocolError, Unavailable."""
         offer = sdp.parse(offer_sdp)
         data = next((each for each in offer.medias if each.usable and each.is_data), None)
         accepted = sdp.AnswerMedia(max_message_size=ECHO_BYTES)
         medias = [accepted if each is data else None for each in offer.medias]
         sctp = (data.sctp_port or 5000, data.max_message_size) if data else None
-        _, answer = self._transport.accept(Echo(self._transport.close), offer, medias, sctp=sctp)
-        return answer
+        echo = Echo(self._transport.close)
+        return self._transport.accept(echo, offer, medias, sctp=sctp)

@@ -1,16 +1,11 @@
-"""aiortc's DTLS and SCTP behind an ICE path of ours: their private seams stand here and in sctp.py.
+"""DTLS-SRTP (RFC 5764) over an ICE path of ours: OpenSSL shakes hands, and is let go.
 
-Seams, each held by a contract test: `RTCDtlsTransport(path, [certificate])` asks of its ICE transport
-only `role`, `_recv` and `_send`; `_set_role`, `_set_state`, `_setup_srtp`, `_srtp_profiles`, `_ssl`;
-`_write_ssl`, `_send_data`, `_data_receiver`; `RTCCertificate._create_ssl_context`. Of pyOpenSSL the four
-calls of OpenSSL that a record takes (`SSL._lib`, and a connection's `_ssl`, `_into_ssl`, `_from_ssl`):
-its own methods around them allocate and check for twice the time.
+One certificate and one SSL context serve every session; the certificate leaves in one handshake record,
+AES-128-GCM is preferred, for records as for SRTP, and AES-CM kept for FFmpeg; RSA peers are accepted.
+Of the handshake stay the SRTP keys, the keys of the records, and the last flight, which is sent again
+to a peer that has not heard it.
 
-What differs from stock: one certificate and one SSL context serve every session (98 KiB become 26),
-the certificate leaves in one handshake record instead of three, AES-128-GCM is preferred and AES-CM
-kept for FFmpeg, RSA peers are accepted, and SRTP never enters here: keys are exported instead. Once
-connected, a datagram is handled when it comes, not by waking aiortc's task, which is left to wait for
-the path's end: its counters in `getStats` stand still.
+Everything here happens in the turn of the loop in which a datagram comes; nothing waits in a task.
 """
 
 from __future__ import annotations
@@ -21,29 +16,27 @@ import datetime
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal
 
 from aiortc import (
     RTCCertificate,
     RTCDataChannel,
     RTCDataChannelParameters,
-    RTCDtlsFingerprint,
-    RTCDtlsParameters,
-    RTCDtlsTransport,
     RTCSctpCapabilities,
 )
 from aiortc.rtcdtlstransport import (
     SRTP_AEAD_AES_128_GCM,
     SRTP_AES128_CM_SHA1_80,
     SRTPProtectionProfile,
-    State,
 )
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 
+from mediaserver.rtc import dtls_records
+from mediaserver.rtc.dtls_records import Record, Records
 from mediaserver.rtc.sctp import Sctp
-
-_openssl: Any = SSL._lib  # type: ignore[attr-defined]
-_ffi: Any = SSL._ffi  # type: ignore[attr-defined]
 
 DtlsRole = Literal["server", "client"]
 
@@ -53,8 +46,10 @@ CIPHERS = (
     b"ECDHE-RSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-SHA:ECDHE-RSA-AES128-SHA"
 )
 CIPHERTEXT_MTU = 1200
-INBOUND_DATAGRAMS = 64  # a handshake flight is 3, an SCTP window about 20; more is a flood
-RECORD_BYTES = 1500  # more than any datagram of ours or of a peer holds
+INBOUND_DATAGRAMS = 64  # before we shake hands, whose flights are 3 or so; more is a flood
+FLIGHT_BYTES = 1 << 16  # more than OpenSSL has to say at a time
+EARLY_PACKETS = 8  # of a peer whose data overtakes ours
+DIGESTS = frozenset({"sha-256", "sha-384", "sha-512"})
 ROTATE_AFTER = datetime.timedelta(days=7)  # certificates live 30 days
 
 
@@ -74,30 +69,28 @@ class SrtpKeys:
 
 
 class Certificate(RTCCertificate):
-    """A self-signed P-256 certificate with the one SSL context of all its sessions.
+    """A self-signed P-256 certificate with the one SSL context of all its sessions."""
 
-    `record` is where a session's calls have OpenSSL write, each copying at once what it got.
-    """
+    def __init__(self, key: ec.EllipticCurvePrivateKey, cert: x509.Certificate) -> None:
+        super().__init__(key, cert)
+        # The SHA-256 fingerprint as in SDP (RFC 8122 §5), without the algorithm's name.
+        self.fingerprint = cert.fingerprint(hashes.SHA256()).hex(":").upper()
+        self.context = self._make_context(key, cert)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.record = _ffi.new("char[]", RECORD_BYTES)
-
-    def _create_ssl_context(self, srtp_profiles: list[SRTPProtectionProfile]) -> SSL.Context:
-        context: SSL.Context | None = getattr(self, "_context", None)
-        if context is None:
-            context = super()._create_ssl_context(srtp_profiles)
-            context.set_options(SSL.OP_NO_QUERY_MTU)
-            context.set_cipher_list(CIPHERS)
-            # sessions are never resumed, and the cache would keep 20,480 of them with certificates
-            context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-            self._context = context
+    def _make_context(self, key: ec.EllipticCurvePrivateKey, cert: x509.Certificate) -> SSL.Context:
+        context = SSL.Context(SSL.DTLS_METHOD)
+        context.set_options(
+            SSL.OP_NO_TICKET | SSL.OP_NO_QUERY_MTU | SSL.OP_CIPHER_SERVER_PREFERENCE
+        )
+        # what a peer's certificate must be is in its SDP, and checked by `Dtls`
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
+        context.use_certificate(cert)
+        context.use_privatekey(key)
+        context.set_cipher_list(CIPHERS)
+        context.set_tlsext_use_srtp(b":".join(each.openssl_profile for each in PROFILES))
+        # sessions are never resumed, and the cache would keep 20,480 of them with certificates
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         return context
-
-    @property
-    def fingerprint(self) -> str:
-        """The SHA-256 fingerprint as in SDP (RFC 8122 §5), without the algorithm's name."""
-        return next(f.value for f in self.getFingerprints() if f.algorithm == "sha-256")
 
 
 class Certificates:
@@ -116,173 +109,277 @@ class Certificates:
 
 
 class IcePath:
-    """What aiortc's DTLS needs of an ICE transport: a bounded queue in, a datagram out."""
-
-    role = "controlled"
+    """What carries a session's DTLS: datagrams in, at most so many before somebody reads, and out."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
-        self._send_datagram = send
-        self._queue: deque[bytes] = deque(maxlen=INBOUND_DATAGRAMS)
-        self._waiter: asyncio.Future[None] | None = None
+        self.send = send  # one datagram; raises ConnectionError once closed
+        self._early: deque[bytes] | None = None
+        self._on_datagram: Callable[[bytes], None] | None = None
         self._closed = False
-        self.on_datagram: Callable[[bytes], None] | None = None
 
     def feed(self, data: bytes) -> None:
-        """Hand on one datagram of first byte 20-63; queued before the session stands.
+        """Hand on one datagram of first byte 20-63; the oldest falls out while nobody reads."""
+        if self._on_datagram is not None:
+            self._on_datagram(data)
+        elif not self._closed:
+            if self._early is None:
+                self._early = deque(maxlen=INBOUND_DATAGRAMS)
+            self._early.append(data)
 
-        The oldest falls out when nobody reads.
-        """
-        if self.on_datagram is not None and not self._queue:
-            if not self._closed:
-                self.on_datagram(data)
-            return
-        self._queue.append(data)
-        self._wake()
-
-    def send(self, data: bytes) -> None:
-        """Send one datagram; raises ConnectionError once closed."""
-        if self._closed:
-            raise ConnectionError("path closed")
-        self._send_datagram(data)
+    def read_by(self, on_datagram: Callable[[bytes], None]) -> None:
+        """Call back with each datagram from now on, first with those that came before."""
+        self._on_datagram = on_datagram
+        early, self._early = self._early or (), None
+        for data in early:
+            self.feed(data)
 
     def close(self) -> None:
+        """Carry nothing more, and know nobody."""
         self._closed = True
-        self._wake()
-
-    async def _recv(self) -> bytes:
-        while not self._queue:
-            if self._closed:
-                raise ConnectionError("path closed")
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self._queue.popleft()
-
-    async def _send(self, data: bytes) -> None:
-        self.send(data)
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._on_datagram = self._early = None
+        self.send = _nowhere
 
 
-class Dtls(RTCDtlsTransport):
-    """A DTLS session that exports its SRTP keys; `keys` is set once connected."""
+class Dtls:
+    """A DTLS session: `keys` of its SRTP once connected, and packets of SCTP both ways.
+
+    `on_closed` is called once when the peer says goodbye, not after `stop`.
+    """
 
     def __init__(
         self, path: IcePath, certificate: Certificate, role: DtlsRole, on_closed: Callable[[], None]
     ) -> None:
-        super().__init__(cast(Any, path), [certificate])
-        self._path = path
-        self._record = certificate.record
         self.keys: SrtpKeys | None = None
+        self.role = role
+        self._path = path
+        self._certificate = certificate
         self._on_closed = on_closed
-        self._set_role(role)
-        self._srtp_profiles = PROFILES
+        self._shaking: Handshake | None = None
+        self._records: Records | None = None
+        self._last_flight = b""
+        self._receive_packet: Callable[[bytes], None] | None = None
+        self._early: list[bytes] = []
+        self._closed = False
+
+    @property
+    def connected(self) -> bool:
+        return self._records is not None
 
     async def connect(self, fingerprints: list[tuple[str, str]]) -> SrtpKeys | None:
-        """Shake hands and check the peer's certificate; None when that failed."""
-        await self.start(
-            RTCDtlsParameters([RTCDtlsFingerprint(name, value) for name, value in fingerprints])
-        )
-        if self._state != State.CONNECTED:
-            await self._tell_failure()
-            return None
+        """Shake hands and check the peer's certificate; None when that failed.
+
+        Raises ConnectionError when it was stopped before.
+        """
+        shaking = self._shaking = Handshake(self._path, self._certificate, self.role)
+        try:
+            connection = await shaking.run()
+            if connection is not None:
+                self._take_over(shaking, connection, fingerprints)
+        finally:
+            shaking.close()
+            self._shaking = None
         return self.keys
 
-    async def _tell_failure(self) -> None:
-        """Send the alert that OpenSSL has ready, else a goodbye: the peer need not wait."""
-        assert self._ssl is not None
-        with contextlib.suppress(SSL.Error):
-            self._ssl.shutdown()
-        with contextlib.suppress(ConnectionError):
-            await self._write_ssl()
-
-    def _set_state(self, state: State) -> None:
-        if state == State.CONNECTING:
-            assert self._ssl is not None
-            self._ssl.set_ciphertext_mtu(CIPHERTEXT_MTU)
-        if state == State.CONNECTED:
-            self._path.on_datagram = self._receive
-        super()._set_state(state)
-        if state == State.CLOSED:
-            self._path.on_datagram = None
-            self._on_closed()
+    def receive_by(self, receive: Callable[[bytes], None]) -> None:
+        """Hand packets on, early ones first; what `receive` raises as ConnectionError is the end."""
+        self._receive_packet = receive
+        early, self._early = self._early, []
+        for packet in early:
+            receive(packet)
 
     def send_packet(self, packet: bytes) -> None:
-        """Encrypt one SCTP packet and send it at once; raises ConnectionError when not connected."""
-        if self._state is not State.CONNECTED:
+        """Encrypt one packet and send it at once; raises ConnectionError when not connected."""
+        if self._records is None:
             raise ConnectionError("not connected")
-        connection = self._ssl
-        assert connection is not None
-        written = _openssl.SSL_write(connection._ssl, packet, len(packet))
-        if written <= 0:
-            with contextlib.suppress(SSL.Error):  # empties OpenSSL's queue of errors
-                connection._raise_ssl_error(connection._ssl, written)
-            raise ConnectionError("DTLS takes no more")
-        read = _openssl.BIO_read(connection._from_ssl, self._record, RECORD_BYTES)
-        self._path.send(_ffi.buffer(self._record, read)[:])
+        self._path.send(self._records.seal(packet))
 
-    async def _send_data(self, data: bytes) -> None:
-        self.send_packet(data)
+    async def stop(self) -> None:
+        """Say goodbye to the peer, and know nobody."""
+        self._on_closed = _nothing
+        if self._shaking is not None:
+            self._shaking.close()
+        self._close()
+
+    def _take_over(
+        self, shaking: Handshake, connection: SSL.Connection, fingerprints: list[tuple[str, str]]
+    ) -> None:
+        """Go on where OpenSSL has ended, if the peer is the one that was announced."""
+        keys = _srtp_keys(connection, self.role)
+        if keys is None or not _is_announced(connection, fingerprints):
+            shaking.send(dtls_records.farewell(connection))
+            return
+        self.keys = keys
+        server = self.role == "server"
+        self._early = _unread(connection)
+        self._records = dtls_records.agreed(connection, server, shaking.last_sealed)
+        self._last_flight = shaking.last_flight if server else b""
+        self._path.read_by(self._receive)
 
     def _receive(self, datagram: bytes) -> None:
-        """Decrypt one datagram and hand its packet to SCTP; the path ends with the peer's goodbye."""
+        records, receive = self._records, self._receive_packet or self._keep
+        assert records is not None
         try:
-            packet = self._decrypt(datagram)
-            if packet and self._data_receiver is not None:
-                cast(Sctp, self._data_receiver).receive(packet)
+            if datagram[0] == dtls_records.HANDSHAKE and self._last_flight:
+                self._path.send(self._last_flight)  # RFC 6347 §4.2.4: it has not been heard
+                return
+            for packet in records.open(datagram):
+                receive(packet)
         except ConnectionError:
-            self._path.close()
+            self._close()
 
-    def _decrypt(self, datagram: bytes) -> bytes:
-        """What is in it, empty for what is no data; raises ConnectionError at the peer's goodbye."""
-        connection = self._ssl
-        assert connection is not None
-        _openssl.BIO_write(connection._into_ssl, datagram, len(datagram))
-        read = _openssl.SSL_read(connection._ssl, self._record, RECORD_BYTES)
-        if read > 0:
-            return bytes(_ffi.buffer(self._record, read)[:])
-        try:
-            connection._raise_ssl_error(connection._ssl, read)
-            return b""
-        except SSL.ZeroReturnError as error:
-            self._answer()
-            raise ConnectionError("closed by the peer") from error
-        except SSL.Error:
-            self._answer()
-            return b""
+    def _keep(self, packet: bytes) -> None:
+        if len(self._early) < EARLY_PACKETS:
+            self._early.append(packet)
 
-    def _answer(self) -> None:
-        """Send what OpenSSL has to say to what is no data: an alert, its last flight again."""
-        assert self._ssl is not None
-        with contextlib.suppress(SSL.Error):
-            self._path.send(self._ssl.bio_read(RECORD_BYTES))
-
-    def _setup_srtp(self) -> None:
-        assert self._ssl is not None
-        selected = self._ssl.get_selected_srtp_profile()
-        profile = next((p for p in PROFILES if p.openssl_profile == selected), None)
-        if profile is None:
-            self._set_state(State.FAILED)
+    def _close(self) -> None:
+        """Answer a goodbye, or say it; what comes then is not ours any more."""
+        if self._closed:
             return
-        key_length, salt_length = profile.key_length, profile.salt_length
-        material = self._ssl.export_keying_material(
-            b"EXTRACTOR-dtls_srtp", 2 * (key_length + salt_length)
-        )
-        keys = material[:key_length], material[key_length : 2 * key_length]
-        salts = material[2 * key_length :][:salt_length], material[2 * key_length + salt_length :]
-        ours, theirs = (1, 0) if self._role == "server" else (0, 1)
-        self.keys = SrtpKeys(profile, keys[ours], salts[ours], keys[theirs], salts[theirs])
+        self._closed = True
+        if self._records is not None:
+            with contextlib.suppress(ConnectionError):
+                self._path.send(self._records.goodbye())
+        self._records = None
+        self._receive_packet = None
+        self._path.close()
+        on_closed, self._on_closed = self._on_closed, _nothing
+        on_closed()
+
+
+class Handshake:
+    """One connection of OpenSSL's, until it has agreed or failed."""
+
+    def __init__(self, path: IcePath, certificate: Certificate, role: DtlsRole) -> None:
+        self.last_flight = b""
+        self.last_sealed: Record | None = None
+        self._path = path
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[bool | None] = self._loop.create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._connection = SSL.Connection(certificate.context)
+        self._connection.set_ciphertext_mtu(CIPHERTEXT_MTU)
+        if role == "server":
+            self._connection.set_accept_state()
+        else:
+            self._connection.set_connect_state()
+
+    async def run(self) -> SSL.Connection | None:
+        """The connection when both sides have agreed, None when they have not.
+
+        Raises ConnectionError when it was closed before.
+        """
+        self._step()
+        self._path.read_by(self._receive)
+        agreed = await self._ended
+        if agreed is None:
+            raise ConnectionError("closed in the handshake")
+        return self._connection if agreed else None
+
+    def send(self, flight: bytes) -> None:
+        """Send what OpenSSL has written; lost where the path is closed."""
+        for datagram in dtls_records.datagrams(flight, CIPHERTEXT_MTU):
+            self.last_flight = datagram
+            for record in dtls_records.records(datagram):
+                if record[1] >> 48 == dtls_records.EPOCH:
+                    self.last_sealed = record
+            with contextlib.suppress(ConnectionError):
+                self._path.send(datagram)
+
+    def close(self) -> None:
+        """Stop where it stands; calling it again does nothing."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _receive(self, datagram: bytes) -> None:
+        self._connection.bio_write(datagram)
+        self._step()
+
+    def _step(self) -> None:
+        """Let OpenSSL go on with what has come, and send what it has to say."""
+        if self._ended.done():
+            return
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            self._flush()
+            self._arm()
+        except SSL.Error:
+            self.send(dtls_records.farewell(self._connection))
+            self._ended.set_result(False)
+        else:
+            self._flush()
+            self._ended.set_result(True)
+
+    def _flush(self) -> None:
+        with contextlib.suppress(SSL.Error):
+            self.send(self._connection.bio_read(FLIGHT_BYTES))
+
+    def _arm(self) -> None:
+        """Wake when a flight has to be sent again."""
+        if self._timer is None:
+            wait_s = self._connection.DTLSv1_get_timeout()
+            if wait_s is not None:
+                self._timer = self._loop.call_later(wait_s, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        with contextlib.suppress(SSL.Error):
+            self._connection.DTLSv1_handle_timeout()
+        self._step()
+
+
+def _srtp_keys(connection: SSL.Connection, role: DtlsRole) -> SrtpKeys | None:
+    """Keys of the profile agreed upon; None when there is none in common."""
+    selected = connection.get_selected_srtp_profile()
+    profile = next((each for each in PROFILES if each.openssl_profile == selected), None)
+    if profile is None:
+        return None
+    key_bytes, salt_bytes = profile.key_length, profile.salt_length
+    material = connection.export_keying_material(
+        b"EXTRACTOR-dtls_srtp", 2 * (key_bytes + salt_bytes)
+    )
+    keys = material[:key_bytes], material[key_bytes : 2 * key_bytes]
+    salts = material[2 * key_bytes :][:salt_bytes], material[2 * key_bytes + salt_bytes :]
+    ours, theirs = (1, 0) if role == "server" else (0, 1)
+    return SrtpKeys(profile, keys[ours], salts[ours], keys[theirs], salts[theirs])
+
+
+def _is_announced(connection: SSL.Connection, fingerprints: list[tuple[str, str]]) -> bool:
+    """Whether the peer's certificate has every fingerprint of a digest we know, and one at least."""
+    certificate = connection.get_peer_certificate()
+    if certificate is None:
+        return False
+    known = [(name.lower(), value) for name, value in fingerprints if name.lower() in DIGESTS]
+    return bool(known) and all(
+        certificate.digest(name.replace("-", "")) == value.upper().encode() for name, value in known
+    )
+
+
+def _unread(connection: SSL.Connection) -> list[bytes]:
+    """Packets that came together with the end of the handshake, or before it."""
+    packets: list[bytes] = []
+    with contextlib.suppress(SSL.Error):
+        while len(packets) < EARLY_PACKETS:
+            packets.append(connection.recv(dtls_records.RECORD_BYTES))
+    return packets
+
+
+def _nowhere(data: bytes) -> None:
+    raise ConnectionError("path closed")
+
+
+def _nothing() -> None:
+    """What is to be done when nobody cares."""
 
 
 class DataChannels:
     """The two negotiated channels of a session: id 0 `hawker`, id 1 `hawker-live`."""
 
     def __init__(self, dtls: Dtls, on_message: Callable[[int, str | bytes], None]) -> None:
-        self._sctp = Sctp(dtls)
+        self._sctp = Sctp(dtls, server=dtls.role == "server")
         reliable = RTCDataChannelParameters(label="hawker", negotiated=True, id=0)
         live = RTCDataChannelParameters(
             label="hawker-live", negotiated=True, id=1, ordered=False, maxRetransmits=0
@@ -313,6 +410,7 @@ class DataChannels:
             channel.close()
 
     async def stop(self) -> None:
+        """Abort the association."""
         await self._sctp.stop()
 
 

@@ -15,16 +15,15 @@ A path must not feed the peer's answer into `receive` while `flush` is still sen
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import struct
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from aiortc import RTCDataChannel, RTCDtlsTransport, RTCSctpTransport
+from aiortc import RTCDataChannel, RTCSctpTransport
 from aiortc.rtcsctptransport import (
     SCTP_DATA_FIRST_FRAG,
     SCTP_DATA_LAST_FRAG,
@@ -69,6 +68,29 @@ class Packets(Protocol):
 
     def send_packet(self, packet: bytes) -> None:
         """Encrypt and send; raises ConnectionError once closed."""
+
+    def receive_by(self, receive: Callable[[bytes], None]) -> None:
+        """Call back with each packet; a ConnectionError that it raises is the end of the session."""
+
+
+class Carrier:
+    """What aiortc's SCTP asks of its DTLS transport."""
+
+    __slots__ = ("_packets", "_role")
+    state = "connected"
+
+    def __init__(self, packets: Packets, role: str) -> None:
+        self._packets = packets
+        self._role = role
+
+    def _register_data_receiver(self, receiver: Sctp) -> None:
+        self._packets.receive_by(receiver.receive)
+
+    def _unregister_data_receiver(self, receiver: Sctp) -> None:
+        """The session ends with its association."""
+
+    async def _send_data(self, data: bytes) -> None:
+        self._packets.send_packet(data)
 
 
 @dataclass(eq=False, slots=True)
@@ -129,11 +151,12 @@ class Sctp(RTCSctpTransport):
     sorted anew for each chunk, and any of 65,536 streams may be begun. So there are bounds here.
     """
 
-    def __init__(self, dtls: RTCDtlsTransport) -> None:
-        super().__init__(dtls)
+    def __init__(self, packets: Packets, *, server: bool) -> None:
+        """`server`: whether we are it in the DTLS session that carries the packets."""
+        super().__init__(cast(Any, Carrier(packets, "server" if server else "client")))
         self._clock = asyncio.get_running_loop()
         self._inbound_streams_max = INBOUND_STREAMS
-        self._packets = cast(Packets, dtls)
+        self._packets = packets
         self._flush_due = False
         self._lost = False  # whether chunks wait to be sent again
         self._peer_window = 1 << 17  # bytes; until the first SACK the congestion window is smaller
@@ -141,6 +164,13 @@ class Sctp(RTCSctpTransport):
         self._t3_wakes = _NEVER
         self._header = (0, b"")
         self._streams: dict[RTCDataChannel, Stream] = {}
+
+    async def stop(self) -> None:
+        """Abort, and know nothing any more of what was to be sent."""
+        await super().stop()
+        self._streams.clear()
+        for queue in (self._data_channel_queue, self._outbound_queue, self._sent_queue):
+            queue.clear()
 
     # -- in ------------------------------------------------------------------------------------------
 
@@ -162,15 +192,29 @@ class Sctp(RTCSctpTransport):
         tag, kind, length, tsn, window, counts = _SACK.unpack(packet)
         if kind != SACK or length != SACK_CHUNK_BYTES or counts or self._disturbed(tsn):
             return False
-        if tag != self._local_verification_tag or not intact(packet):
+        crc = _crc32c(packet[:8] + _NO_CHECKSUM + packet[HEADER_BYTES:])  # §6.8
+        if tag != self._local_verification_tag or crc.to_bytes(4, "little") != packet[8:12]:
             return True  # not the peer's: dropped
-        self._check_acknowledged(tsn)
         self._peer_window = window
-        if (tsn - self._last_sacked_tsn) & SERIAL < HALF:
+        sent = self._sent_queue
+        if len(sent) == 1 and sent[0].tsn == tsn and self._flight_size < self._cwnd:
+            self._acknowledge_all(sent.popleft(), tsn)
+        else:
+            self._check_acknowledged(tsn)
+            if (tsn - self._last_sacked_tsn) & SERIAL >= HALF:
+                return True
             self._acknowledge(tsn)
-            if self._data_channel_queue or self._outbound_queue or self._forward_tsn_chunk:
-                self._flush_open()
+        if self._data_channel_queue or self._outbound_queue or self._forward_tsn_chunk:
+            self._flush_open()
         return True
+
+    def _acknowledge_all(self, last: DataChunk, tsn: int) -> None:
+        """As `_acknowledge`, when one chunk was outstanding and the window is not used up."""
+        self._flight_size_decrease(last)
+        self._last_sacked_tsn = self._advanced_peer_ack_tsn = tsn
+        if last._sent_count == 1 and last._sent_time is not None:
+            self._update_rto(time.time() - last._sent_time)
+        self._t3_due = _NEVER
 
     def _disturbed(self, tsn: int) -> bool:
         """Whether something is lost, being recovered or abandoned."""
@@ -275,8 +319,10 @@ class Sctp(RTCSctpTransport):
         self._flush_open()
 
     def _flush_open(self) -> None:
-        with contextlib.suppress(ConnectionError):  # the session ends already
+        try:
             self.flush()
+        except ConnectionError:
+            """The session ends already."""
 
     def flush(self) -> None:
         """Send what the windows allow: what was lost first, then what is queued.
@@ -285,8 +331,12 @@ class Sctp(RTCSctpTransport):
         """
         if self._association_state is not ESTABLISHED:
             return
-        for body in bundles(self._due()):
-            self._send_body(body)
+        if self._is_alone():
+            self._cut_next_message()
+            self._send_body(self._take_only())
+        else:
+            for body in bundles(self._due()):
+                self._send_body(body)
         if self._reconfig_queue:  # it may have waited for these messages
             finish(super()._transmit_reconfig())
 
@@ -346,6 +396,27 @@ class Sctp(RTCSctpTransport):
         if self._sent_queue and self._t3_due == _NEVER:
             self._t3_restart()
 
+    def _is_alone(self) -> bool:
+        """Whether one chunk is all there is to be sent, and nothing is in flight: as with most."""
+        queue = self._data_channel_queue
+        return (
+            len(queue) == 1
+            and len(queue[0][2]) <= USERDATA_MAX_LENGTH
+            and not (self._sent_queue or self._outbound_queue)
+            and not (self._lost or self._forward_tsn_chunk)
+        )
+
+    def _take_only(self) -> bytes:
+        """The one chunk there is, while nothing is in flight."""
+        chunk = cast(Outgoing, self._outbound_queue.popleft())
+        self._sent_queue.append(chunk)
+        self._flight_size = chunk._book_size
+        chunk._in_flight = True
+        chunk._sent_count = 1
+        chunk._sent_time = time.time()
+        self._t3_restart()
+        return chunk.wire
+
     def _cut_next_message(self) -> bool:
         """Make chunks of the message queued longest; False when there is none."""
         if not self._data_channel_queue:
@@ -380,7 +451,8 @@ class Sctp(RTCSctpTransport):
             assert self._remote_port is not None
             header = struct.pack("!HHL", self._local_port, self._remote_port, tag)
             self._header = tag, header
-        self._packets.send_packet(header + checksum(header, body) + body)
+        crc = _crc32c(header + _NO_CHECKSUM + body)  # §6.8
+        self._packets.send_packet(header + crc.to_bytes(4, "little") + body)
 
     # -- the retransmission timer: moved by a number; the loop's own is left to wake and look ----------
 
@@ -447,13 +519,3 @@ def encode_message(data: str | bytes) -> tuple[int, bytes]:
     if isinstance(data, str):
         return (WEBRTC_STRING, data.encode()) if data else (WEBRTC_STRING_EMPTY, b"\0")
     return (WEBRTC_BINARY, data) if data else (WEBRTC_BINARY_EMPTY, b"\0")
-
-
-def checksum(header: bytes, body: bytes) -> bytes:
-    """CRC32c (§6.8) of a packet whose header's first 8 bytes are given."""
-    return int(_crc32c(header + _NO_CHECKSUM + body)).to_bytes(4, "little")
-
-
-def intact(packet: bytes) -> bool:
-    """Whether the checksum is right."""
-    return checksum(packet[:8], packet[HEADER_BYTES:]) == packet[8:HEADER_BYTES]

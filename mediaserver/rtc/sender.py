@@ -9,6 +9,13 @@ is the associated data. Packets of equal size (the last may be shorter) leave by
 UDP_SEGMENT; a lone packet and audio go out plainly. A viewer with a sequence offset of its own gets its
 own headers; a viewer that only knows AES_CM goes through libsrtp, packet by packet.
 
+Headers and nonces are 12 bytes each, and those of a whole run are made at once, by arithmetic on one
+large integer in which each has a lane of 96 bits: what is added to a run, or XORed with it, is the same
+number in every lane. That is half the cost of making them one by one.
+
+Where there is a `Carrier`, the compiled sender, it encrypts and sends instead, with the same bytes and
+the same rules; what it can't serve is served here.
+
 Under one key an SRTP index is never used for other bytes: a batch sent again, and a retransmission,
 are the same bytes, and the offset of a route never changes; who goes on after a long skip gets another
 route, whose numbers follow the old one's.
@@ -16,7 +23,8 @@ route, whose numbers follow the old one's.
 What can go wrong while sending: EIO or EINVAL mean that this route can't do GSO, so it falls back to
 one sendto per packet; EAGAIN parks the batch where it stands until the socket is writable; anything
 else costs this viewer this batch and is counted. The loop is held for PASS_S at a time, and what waits
-longer than BACKLOG_S is dropped, so that a socket that never drains costs no memory.
+longer than BACKLOG_S is dropped, so that a socket that never drains costs no memory; where it is the
+machine that has no time, it is BUSY_BACKLOG_S.
 
 What viewers ask for again is sent in the same passes: MEND_S of each before what is live, so that
 neither keeps the other waiting, and whatever time is left after it.
@@ -33,11 +41,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import accumulate
+from typing import Any, Protocol
 
+from mediaserver.rtc.address import Address, TcpAddress, UdpAddress
 from mediaserver.rtc.srtp import Srtp
-
-Address = tuple[str, int]
 
 TAG_BYTES = 16
 HEADER_BYTES = 12
@@ -48,8 +56,21 @@ PASS_S = 0.002  # the longest the loop is held
 SLICE_S = 0.00125  # the sender's share of it; packetising and the last viewers have the rest
 MEND_S = 0.0004  # of a slice, for retransmissions: 50 or so
 CHECK_PACKETS = 64  # between two looks at the clock: 0.1 ms
-BACKLOG_S = 0.25  # a batch older than this is no longer live: its viewers mend by NACK
+CARRY_PACKETS = 256  # the same for a carrier: 0.1 ms, or 0.3 where there is no GSO
+LATE_S = 0.1  # a backlog as old as this is worked off ...
+LATE_SLICE_S = 0.008  # ... in longer slices: whoever holds the loop meanwhile holds it for longer
+NOT_OURS = -1  # what a carrier says of a route that it can't serve
+BACKLOG_S = 0.25  # a batch that a full socket kept for longer is dropped: its viewers mend by NACK
+BUSY_BACKLOG_S = 0.5  # one that a busy machine kept: to mend it would cost more than to send it
 _HEADER = struct.Struct("!BBHII")
+LANE_BYTES = 12  # of a header, and of a nonce
+LANE_BITS = 8 * LANE_BYTES
+# by the number of lanes: a 1 in each of them, and what cuts them apart
+_ONES = tuple(
+    sum(1 << LANE_BITS * lane for lane in range(count)) for count in range(GSO_SEGMENTS + 1)
+)
+_CUTS = tuple(struct.Struct(f"{LANE_BYTES}s" * count).unpack for count in range(GSO_SEGMENTS + 1))
+_SEQUENCE_BIT = 64  # of a header's lane, where the sequence number begins
 _NO_GSO = frozenset({errno.EIO, errno.EINVAL, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT})
 _RETRY = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 
@@ -77,28 +98,51 @@ class OutPacket:
         )
 
 
+class Leg(Protocol):
+    """What a carrier knows of a route."""
+
+    gso: int
+
+    def move(self, address: UdpAddress) -> None:
+        """Send to another address from now on."""
+
+
 class Route:
     """How one SSRC reaches one viewer: address, key, and what its numbering differs by.
 
     `rollover` is the cohort's roll-over count at the join, so that the viewer begins at 0. `offset` is
-    added to the cohort's indices; when it is not 0 the viewer has headers of its own.
+    added to the cohort's indices; when it is not 0 the viewer has headers of its own. `transmit` is
+    where packets go instead of the UDP socket, one by one, for a viewer over TCP.
     """
 
-    __slots__ = ("address", "aead", "encrypt", "gso", "offset", "rollover", "salt", "srtp")
+    __slots__ = (
+        "address", "aead", "encrypt", "gso", "leg", "leg_at", "offset", "rollover", "salt", "srtp",
+        "transmit",
+    )  # fmt: skip
 
     def __init__(self, srtp: Srtp, address: Address, first_index: int, offset: int = 0) -> None:
-        self.address = address
         self.srtp = srtp
         self.aead = srtp.aead
         self.encrypt = srtp.aead.encrypt_into if srtp.aead else None
         self.salt = srtp.salt
         self.offset = offset
         self.rollover = (first_index + offset) & ~0xFFFF
-        self.gso = sys.platform == "linux" and srtp.aead is not None
+        self.leg: Leg | None = None  # a carrier's; kept, since batches on their way point at it
+        self.leg_at = 0  # in memory; 0: there is none, or it is not to be used
+        self.move(address)
 
-    @property
-    def shared(self) -> bool:
-        return self.offset == 0 and self.aead is not None
+    def move(self, address: Address) -> None:
+        """From now on the viewer is there."""
+        self.address = address
+        over_tcp = isinstance(address, TcpAddress)
+        self.transmit = address.connection.transmit if isinstance(address, TcpAddress) else None
+        self.gso = sys.platform == "linux" and self.aead is not None and not over_tcp
+        self.leg_at = 0  # a carrier finds the leg again, and where it has to point
+
+    def give_up_gso(self) -> None:
+        self.gso = False
+        if self.leg is not None:
+            self.leg.gso = False
 
     def resumed(self, index: int, paused_at: int) -> Route:
         """The route for going on at `index` with the number that `paused_at` would have had.
@@ -112,33 +156,85 @@ class Route:
 
 
 class Run:
-    """Packets that leave together: all of one size but the last."""
+    """Packets that leave together: all of one size but the last; `octets` is that of all as sent.
 
-    __slots__ = ("ancillary", "items", "segments", "view")
+    What Python needs for sending is made when it first does: `open` makes the buffer.
+    """
 
-    def __init__(
-        self,
-        view: memoryview,
-        segments: list[memoryview],
-        items: list[tuple[int, bytes, bytes, memoryview]],
-        segment_bytes: int,
-    ) -> None:
-        self.view = view
-        self.segments = segments
-        self.items = items  # (ssrc << 48 | index, header, payload, where the ciphertext goes)
-        self.ancillary: list[tuple[int, int, bytes]] | None = None
-        if len(segments) > 1:
-            size = struct.pack("=H", segment_bytes)
+    __slots__ = (
+        "ancillary", "count", "cut", "headers", "heads", "indices", "lane_bytes", "lanes", "octets",
+        "ones", "outs", "payloads", "plan", "ssrc", "stamped", "view",
+    )  # fmt: skip
+
+    def __init__(self, packets: Sequence[OutPacket], payload_type: int, ssrc: int) -> None:
+        self.count = len(packets)
+        self.ssrc = ssrc
+        self.indices = [packet.index for packet in packets]
+        self.payloads = [packet.payload for packet in packets]
+        self.headers = tuple([packet.header(payload_type, ssrc) for packet in packets])
+        self.octets = (HEADER_BYTES + TAG_BYTES) * self.count + sum(map(len, self.payloads))
+        self.ancillary: list[tuple[int, int, bytes]] | tuple[()] = ()
+        if len(packets) > 1:
+            size = struct.pack("=H", HEADER_BYTES + len(packets[0].payload) + TAG_BYTES)
             self.ancillary = [(socket.IPPROTO_UDP, UDP_SEGMENT, size)]
+        self.plan: bytes | None = None  # a carrier's
+        self.stamped: tuple[bytes, ...] = ()  # the headers that stand in the buffer
+
+    def open(self) -> None:
+        """Lay out the buffer: headers stand in it, ciphertext goes between them."""
+        self.view = buffer = memoryview(bytearray(self.octets))
+        self.heads: list[memoryview] = []
+        self.outs: list[memoryview] = []
+        position = 0
+        for payload in self.payloads:
+            end = position + HEADER_BYTES + len(payload) + TAG_BYTES
+            self.heads.append(buffer[position : position + HEADER_BYTES])
+            self.outs.append(buffer[position + HEADER_BYTES : end])
+            position = end
+        lanes = 0
+        for index in self.indices:
+            lanes = lanes << LANE_BITS | self.ssrc << 48 | index
+        self.lanes = lanes  # nonces before salt, roll-over and offset
+        self.ones = _ONES[self.count]
+        self.cut = _CUTS[self.count]  # lanes as bytes to a tuple of each
+        self.lane_bytes = LANE_BYTES * self.count
+        self.stamp(self.headers)
+
+    @property
+    def segments(self) -> list[memoryview]:
+        """The packets in the buffer."""
+        ends = list(accumulate(HEADER_BYTES + len(out) for out in self.outs))
+        return [self.view[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def own_headers(self, offset: int) -> tuple[bytes, ...]:
+        """The headers of a viewer whose numbers differ by `offset`."""
+        if not offset:
+            return self.headers
+        first = self.indices[0] & 0xFFFF
+        own = first + offset & 0xFFFF
+        if max(first, own) + self.indices[-1] - self.indices[0] < 0x10000:
+            lanes = int.from_bytes(b"".join(self.headers), "big")
+            lanes += (own - first << _SEQUENCE_BIT) * _ONES[self.count]
+            return _CUTS[self.count](lanes.to_bytes(LANE_BYTES * self.count, "big"))
+        return tuple(  # over the wrap a lane would carry into what stands before the number
+            [
+                header[:2] + (index + offset & 0xFFFF).to_bytes(2, "big") + header[4:]
+                for header, index in zip(self.headers, self.indices, strict=True)
+            ]
+        )
+
+    def stamp(self, headers: tuple[bytes, ...]) -> None:
+        """Put these headers into the buffer."""
+        self.stamped = headers
+        for head, header in zip(self.heads, headers, strict=True):
+            head[:] = header
 
 
 def lay_out(packets: Sequence[OutPacket], payload_type: int, ssrc: int) -> list[Run]:
-    """Put the headers of `packets` in one buffer and cut it into runs that GSO can send."""
+    """Cut `packets`, whose indices go up, into runs that GSO can send."""
     sizes = [HEADER_BYTES + len(packet.payload) + TAG_BYTES for packet in packets]
-    buffer = memoryview(bytearray(sum(sizes)))
     runs: list[Run] = []
-    high = ssrc << 48
-    first = position = 0
+    first = 0
     while first < len(packets):
         size = sizes[first]
         limit = min(first + GSO_SEGMENTS, first + GSO_BYTES // size, len(packets))
@@ -147,24 +243,12 @@ def lay_out(packets: Sequence[OutPacket], payload_type: int, ssrc: int) -> list[
             last += 1
             if sizes[last - 1] < size:
                 break
-        start = position
-        segments: list[memoryview] = []
-        items: list[tuple[int, bytes, bytes, memoryview]] = []
-        for number in range(first, last):
-            packet = packets[number]
-            end = position + sizes[number]
-            segment = buffer[position:end]
-            header = packet.header(payload_type, ssrc)
-            segment[:HEADER_BYTES] = header
-            segments.append(segment)
-            items.append((high | packet.index, header, packet.payload, segment[HEADER_BYTES:]))
-            position = end
-        runs.append(Run(buffer[start:position], segments, items, size))
+        runs.append(Run(packets[first:last], payload_type, ssrc))
         first = last
     return runs
 
 
-def _protect(packet: OutPacket, payload_type: int, ssrc: int, route: Route) -> bytes:
+def protect(packet: OutPacket, payload_type: int, ssrc: int, route: Route) -> bytes:
     """The datagram of one packet for one viewer: the same bytes as those of a batch."""
     header = packet.header(payload_type, ssrc, route.offset)
     if route.aead is None:
@@ -179,6 +263,7 @@ class Batch:
 
     __slots__ = (
         "begun", "count", "done", "made_at", "octets", "routes", "run", "runs", "segment", "start",
+        "work",
     )  # fmt: skip
 
     def __init__(
@@ -192,8 +277,19 @@ class Batch:
         self.segment = 0  # packets of that run that left one by one
         self.made_at = made_at
         self.begun = False
-        self.count = sum(len(run.items) for run in runs)
-        self.octets = sum(len(run.view) for run in runs)
+        self.count = sum([run.count for run in runs])
+        self.octets = sum([run.octets for run in runs])
+        self.work: Any = None  # a carrier's
+
+
+class Carrier(Protocol):
+    """Encrypts and sends batches faster than Python does."""
+
+    def send(self, batch: Batch, fd: int, routes: int) -> int:
+        """Serve that many routes more at most, and note in the batch how far it got.
+
+        0, or why the route that is being served is not: an errno, or NOT_OURS.
+        """
 
 
 class Mending(Protocol):
@@ -206,9 +302,15 @@ class Mending(Protocol):
 class Sender:
     """Sends batches through one non-blocking UDP socket, in order, in slices of PASS_S."""
 
-    def __init__(self, sock: socket.socket, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        clock: Callable[[], float] = time.monotonic,
+        carrier: Carrier | None = None,
+    ) -> None:
         self._socket = sock
         self._clock = clock
+        self._carrier = carrier
         self._backlog: deque[Batch] = deque()
         self._mending: deque[Mending] = deque()  # each viewer once
         self._scheduled = False
@@ -246,9 +348,11 @@ class Sender:
     def send_one(self, packet: OutPacket, payload_type: int, ssrc: int, route: Route) -> bool:
         """Send one packet to one viewer at once: a retransmission. False when it did not leave."""
         try:
-            data = _protect(packet, payload_type, ssrc, route)
-            self._socket.sendto(data, route.address)
+            data = protect(packet, payload_type, ssrc, route)
+            left = self._send_alone(data, route)
         except OSError:
+            left = False
+        if not left:
             self.errors += 1
             return False
         self.packets += 1
@@ -273,13 +377,17 @@ class Sender:
     def _pass(self) -> None:
         now = self._clock()
         self._drop_late(now)
-        deadline = now + SLICE_S
+        deadline = now + self._slice(now)
         if self._mending:
             self._mend(now + MEND_S)
         while self._backlog:
             batch = self._backlog[0]
             batch.begun = True
-            if not self._serve(batch, deadline):
+            if self._carrier is not None:
+                served = self._carry(batch, deadline)
+            else:
+                served = self._serve(batch, deadline, len(batch.routes))
+            if not served:
                 return
             self._backlog.popleft()
             if self._backlog and self._clock() > deadline:
@@ -287,6 +395,11 @@ class Sender:
                 return
         if self._mending and not self._mend(deadline):
             self._yield()
+
+    def _slice(self, now: float) -> float:
+        """Longer when a batch gets old because other work holds the loop between the passes."""
+        late = bool(self._backlog) and now - self._backlog[0].made_at > LATE_S
+        return LATE_SLICE_S if late else SLICE_S
 
     def _mend(self, deadline: float) -> bool:
         """Mend one viewer after the other; False when there is no more time and some are left."""
@@ -301,49 +414,37 @@ class Sender:
     def _drop_late(self, now: float) -> None:
         """Drop what has waited too long, but not a batch that some viewers already have."""
         backlog = self._backlog
+        longest = BACKLOG_S if self._writer else BUSY_BACKLOG_S
         begun = backlog.popleft() if backlog and backlog[0].begun else None
-        while backlog and now - backlog[0].made_at > BACKLOG_S:
+        while backlog and now - backlog[0].made_at > longest:
             backlog.popleft()
             self.late_batches += 1
         if begun is not None:
             backlog.appendleft(begun)
 
-    def _serve(self, batch: Batch, deadline: float) -> bool:
-        """Send on; False when the batch has to wait for time or for the socket."""
-        routes, runs = batch.routes, batch.runs
-        total = len(routes)
+    def _serve(self, batch: Batch, deadline: float, end: int) -> bool:
+        """Serve routes until `end` are done; False when the batch waits for time or the socket."""
+        routes, runs, total = batch.routes, batch.runs, len(batch.routes)
         check_every = max(1, CHECK_PACKETS // batch.count)
         position = batch.start + batch.done
-        sendmsg = self._socket.sendmsg
-        while batch.done < total:
+        encrypt, sendmsg = self._encrypt, self._socket.sendmsg
+        while batch.done < end:
             route = routes[position % total]
             try:
-                if route.shared and route.gso:
-                    address, encrypt = route.address, route.encrypt
-                    key = route.salt
-                    base = route.rollover
-                    while batch.run < len(runs):
-                        run = runs[batch.run]
-                        for index, header, payload, out in run.items:
-                            encrypt(  # type: ignore[misc]
-                                (key ^ (index - base)).to_bytes(12, "big"), payload, header, out
-                            )
-                        sendmsg((run.view,), run.ancillary or (), 0, address)
-                        batch.run += 1
-                else:
-                    while batch.run < len(runs):
-                        self._send_run(runs[batch.run], route, batch)
-                        batch.run += 1
+                while batch.run < len(runs):
+                    run = runs[batch.run]
+                    if route.gso:
+                        encrypt(run, route)
+                        sendmsg((run.view,), run.ancillary, 0, route.address)
+                    else:
+                        self._send_singly(run, route, batch)
                         batch.segment = 0
+                    batch.run += 1
             except OSError as exc:
-                if exc.errno in _RETRY:
-                    self._park()
+                if not self._failed(batch, route, exc.errno or errno.EIO):
                     return False
-                if exc.errno in _NO_GSO and route.gso and runs[batch.run].ancillary:
-                    route.gso = False
-                    self.gso_fallbacks += 1
+                if batch.run < len(runs):
                     continue
-                self.errors += 1
             else:
                 self.packets += batch.count
                 self.octets += batch.octets
@@ -351,7 +452,7 @@ class Sender:
             batch.done += 1
             position += 1
             if (
-                (batch.done % check_every == 0 or not route.shared)
+                (batch.done % check_every == 0 or not route.gso)
                 and batch.done < total
                 and self._clock() > deadline
             ):
@@ -359,44 +460,86 @@ class Sender:
                 return False
         return True
 
-    def _send_run(self, run: Run, route: Route, batch: Batch | None = None) -> None:
-        """One run by the per-viewer path: own headers, no GSO, or libsrtp.
+    def _carry(self, batch: Batch, deadline: float) -> bool:
+        """What `_serve` does for all routes, by the carrier."""
+        assert self._carrier is not None
+        routes, total = batch.routes, len(batch.routes)
+        share = max(1, CARRY_PACKETS // batch.count)
+        while batch.done < total:
+            before = batch.done
+            number = self._carrier.send(batch, self._socket.fileno(), share)
+            served = batch.done - before
+            self.packets += served * batch.count
+            self.octets += served * batch.octets
+            if number == NOT_OURS:
+                if not self._serve(batch, deadline, batch.done + 1):
+                    return False
+            elif number:
+                route = routes[(batch.start + batch.done) % total]
+                if not self._failed(batch, route, number):
+                    return False
+                if batch.run == len(batch.runs):
+                    batch.run = batch.segment = 0
+                    batch.done += 1
+            if batch.done < total and self._clock() > deadline:
+                self._yield()
+                return False
+        return True
 
-        Where packets leave one by one, `batch.segment` counts them: after EAGAIN the rest follows.
+    def _failed(self, batch: Batch, route: Route, number: int) -> bool:
+        """What follows an errno: False to wait for the socket; else the rest of the route's runs."""
+        if number in _RETRY:
+            self._park()
+            return False
+        if number in _NO_GSO and route.gso and batch.runs[batch.run].ancillary:
+            route.give_up_gso()
+            self.gso_fallbacks += 1
+        else:
+            self.errors += 1
+            batch.run = len(batch.runs)  # given up
+        return True
+
+    def _encrypt(self, run: Run, route: Route) -> None:
+        """Fill the run's buffer with the packets of a GCM viewer."""
+        if not run.stamped:
+            run.open()
+        headers = run.headers if not route.offset else run.own_headers(route.offset)
+        if run.stamped is not headers:
+            run.stamp(headers)
+        lanes, shift = run.lanes, route.offset - route.rollover
+        if shift:
+            lanes += shift * run.ones
+        nonces = run.cut((lanes ^ route.salt * run.ones).to_bytes(run.lane_bytes, "big"))
+        encrypt = route.encrypt
+        for nonce, payload, header, out in zip(nonces, run.payloads, headers, run.outs):  # noqa: B905
+            encrypt(nonce, payload, header, out)  # type: ignore[misc]
+
+    def _send_singly(self, run: Run, route: Route, batch: Batch) -> None:
+        """One run without GSO, or by libsrtp.
+
+        `batch.segment` counts the packets: after EAGAIN the rest follows.
         """
         if route.encrypt is None:
             self._send_protected(run, route, batch)
             return
-        for number, (index, header, payload, out) in enumerate(run.items):
-            own = header
-            if route.offset:
-                index += route.offset
-                own = header[:2] + (index & 0xFFFF).to_bytes(2, "big") + header[4:]
-                run.segments[number][:HEADER_BYTES] = own
-            nonce = (route.salt ^ (index - route.rollover)).to_bytes(12, "big")
-            route.encrypt(nonce, payload, own, out)
-        try:
-            if route.gso and run.ancillary:
-                self._socket.sendmsg((run.view,), run.ancillary, 0, route.address)
-            else:
-                for segment in run.segments[batch.segment if batch else 0 :]:
-                    self._socket.sendto(segment, route.address)
-                    if batch is not None:
-                        batch.segment += 1
-        finally:
-            if route.offset:
-                for number, item in enumerate(run.items):
-                    run.segments[number][:HEADER_BYTES] = item[1]
+        self._encrypt(run, route)
+        for segment in run.segments[batch.segment :]:
+            self.errors += not self._send_alone(segment, route)
+            batch.segment += 1
 
-    def _send_protected(self, run: Run, route: Route, batch: Batch | None) -> None:
-        protect, offset = route.srtp.protect, route.offset
-        for index, header, payload, _ in run.items[batch.segment if batch else 0 :]:
-            if offset:
-                sequence = (index + offset) & 0xFFFF
-                header = header[:2] + sequence.to_bytes(2, "big") + header[4:]
-            self._socket.sendto(protect(header + payload), route.address)
-            if batch is not None:
-                batch.segment += 1
+    def _send_protected(self, run: Run, route: Route, batch: Batch) -> None:
+        protect, first = route.srtp.protect, batch.segment
+        headers = run.own_headers(route.offset)
+        for header, payload in zip(headers[first:], run.payloads[first:], strict=True):
+            self.errors += not self._send_alone(protect(header + payload), route)
+            batch.segment += 1
+
+    def _send_alone(self, data: bytes | memoryview, route: Route) -> bool:
+        """One packet by the socket or the connection; False when the viewer's connection is full."""
+        if route.transmit is not None:
+            return route.transmit(bytes(data))
+        self._socket.sendto(data, route.address)
+        return True
 
     def _yield(self) -> None:
         self._scheduled = True

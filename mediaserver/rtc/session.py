@@ -21,16 +21,15 @@ from typing import Protocol
 from mediaserver.errors import PeerError, ProtocolError
 from mediaserver.protocol import rtcp
 from mediaserver.protocol.sdp_fragment import Credentials, Fragment, Section
+from mediaserver.rtc.address import Address, shown
 from mediaserver.rtc.dtls import Certificate, DataChannels, Dtls, DtlsRole, IcePath
 from mediaserver.rtc.srtp import Srtp
 
 log = logging.getLogger("hawker.rtc")
 
-Address = tuple[str, int]
-
 CONNECT_S = 10.0
 SILENT_S = 30.0  # RFC 7675 §5.1: consent expires
-ADDRESSES = 4  # per session: Wi-Fi, mobile and their predecessors
+ADDRESSES = 8  # per session: IPv4 and IPv6, UDP and TCP, and those of before a move
 CREDENTIALS = 4  # per session: those in use, and of restarts that overlap
 NO_OFFER = Fragment(sections=(Section("application 9 UDP/DTLS/SCTP 0"),), ice_lite=True)
 
@@ -44,6 +43,20 @@ class Handler(Protocol):
     def on_message(self, channel: int, data: str | bytes) -> None: ...
     def on_moved(self, address: Address) -> None: ...
     def on_closed(self, reason: str) -> None: ...
+
+
+class Gone:
+    """In the place of the handler of a session that has closed."""
+
+    def on_connected(self, session: Session) -> None: ...
+    def on_rtp(self, data: bytes, now: float) -> None: ...
+    def on_rtcp(self, packets: Sequence[rtcp.RtcpPacket], now: float) -> None: ...
+    def on_message(self, channel: int, data: str | bytes) -> None: ...
+    def on_moved(self, address: Address) -> None: ...
+    def on_closed(self, reason: str) -> None: ...
+
+
+GONE = Gone()
 
 
 class Session:
@@ -81,7 +94,9 @@ class Session:
         self._path = IcePath(self.send)
         self._dtls = Dtls(self._path, certificate, role, self._on_dtls_closed)
         self._reachable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"rtc {self.label}")
+        self._connecting: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(
+            self._connect(), name=f"rtc {self.label}"
+        )
 
     @property
     def ufrag(self) -> str:
@@ -128,7 +143,7 @@ class Session:
             self.address = address
             self._reachable.set_result(None)
         elif nominated and address != self.address:
-            log.info("session %s moved to %s:%d", self.label, *address)
+            log.info("session %s moved to %s", self.label, shown(address))
             self.address = address
             self.handler.on_moved(address)
         return dropped
@@ -158,12 +173,19 @@ class Session:
         return None
 
     async def goodbye(self, reason: str) -> None:
-        """End the session and tell the peer; the transport has forgotten it already."""
-        self.handler.on_closed(reason)
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        """End the session and tell the peer; the transport has forgotten it already.
+
+        Who knew whom is let go, so that nothing is left for the collector of cycles to find.
+        """
+        handler, self.handler = self.handler, GONE
+        handler.on_closed(reason)
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None and not connecting.done():
+            connecting.cancel()
+            await asyncio.wait([connecting])
         if self.channels is not None:
             await self.channels.stop()
+            self.channels = None
         await self._dtls.stop()
         self._path.close()
 
@@ -171,7 +193,7 @@ class Session:
         # RFC 8839 §5.4: at least 24 and 128 random bits, of letters and digits
         self.passwords[secrets.token_hex(6)] = secrets.token_hex(16)
 
-    async def _run(self) -> None:
+    async def _connect(self) -> None:
         try:
             await self._reachable
             keys = await self._dtls.connect(self._fingerprints)

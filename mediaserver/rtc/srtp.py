@@ -27,16 +27,19 @@ LABEL_SALT = 0x02
 class Srtp:
     """The cryptographic contexts of one session."""
 
-    __slots__ = ("_ssrcs", "aead", "inbound", "outbound", "salt")
+    __slots__ = ("_ssrcs", "aead", "cipher", "inbound", "key", "outbound", "salt")
 
     def __init__(self, keys: SrtpKeys) -> None:
         self.inbound = Session(_policy(keys, keys.rx_key + keys.rx_salt, Policy.SSRC_ANY_INBOUND))
         self.outbound = Session(_policy(keys, keys.tx_key + keys.tx_salt, Policy.SSRC_ANY_OUTBOUND))
         self._ssrcs: set[bytes] = set()
         self.aead: AESGCM | None = None
+        self.key = b""
         self.salt = 0
+        self.cipher: object = None  # the compiled sender's context with that key
         if keys.gcm:
-            self.aead = AESGCM(derive(keys.tx_key, keys.tx_salt, LABEL_ENCRYPTION, 16))
+            self.key = derive(keys.tx_key, keys.tx_salt, LABEL_ENCRYPTION, 16)
+            self.aead = AESGCM(self.key)
             salt = derive(keys.tx_key, keys.tx_salt, LABEL_SALT, 12)
             self.salt = int.from_bytes(salt, "big")
 

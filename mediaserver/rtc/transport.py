@@ -1,8 +1,11 @@
-"""The one UDP port: datagrams told apart by first byte (RFC 7983), then by address.
+"""The one port, UDP and TCP: datagrams told apart by address, then by first byte (RFC 7983).
 
 ICE-lite (RFC 8445 §2.5): checks are answered, never sent. An unknown address is only ever learnt from
 a Binding request whose MESSAGE-INTEGRITY verifies; everything else from it is dropped and counted, and
 nothing here logs per datagram. Only first bytes 20-63 reach aiortc, never an empty datagram.
+
+Whatever comes in, the loop is read to for READ_SLICE_S of a turn, so that a flood shares it with what
+is sent. Over TCP (`ice_tcp`) a session is what it is over UDP; a nomination moves it to the other.
 """
 
 from __future__ import annotations
@@ -10,30 +13,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-
-import ifaddr
 
 from mediaserver.errors import ProtocolError, Unavailable
 from mediaserver.protocol import sdp, stun
 from mediaserver.protocol.sdp import Candidate
 from mediaserver.protocol.sdp_fragment import Credentials, Fragment, Section
+from mediaserver.rtc.address import Address, TcpAddress
+from mediaserver.rtc.admission import Admission
+from mediaserver.rtc.arrivals import arrivals
+from mediaserver.rtc.candidates import candidates, own_addresses
 from mediaserver.rtc.dtls import Certificate, Certificates, DtlsRole
-from mediaserver.rtc.sender import Sender
-from mediaserver.rtc.session import Address, Handler, Session
+from mediaserver.rtc.ice_tcp import IceTcp
+from mediaserver.rtc.sender import Carrier, Sender
+from mediaserver.rtc.session import Handler, Session
+from mediaserver.rtc.sockets import open_sockets
 
 log = logging.getLogger("hawker.rtc")
 
 DATAGRAM_BYTES = 1500  # no peer sends more over Ethernet; longer ones are dropped
-READS_PER_WAKE = 128  # about 1 ms
-SOCKET_BUFFER_BYTES = 4 << 20  # the kernel caps it at net.core.{r,w}mem_max
+READ_SLICE_S = 0.001  # of a turn of the loop; the sender's is about as long
+READS_PER_LOOK = 16  # between two looks at the clock: 0.05 to 0.2 ms
+TCP_CONNECTIONS = 2  # of a session, on average: browsers try the addresses of their own network
 SWEEP_S = 1.0
 # the RTCP feedback that both sides of a session are offered (RFC 4585, RFC 5104, REMB)
 FEEDBACK = frozenset({"nack", "nack pli", "ccm fir", "goog-remb"})
-HOST_PRIORITY = 2130706431  # RFC 8445 §5.1.2.1: type 126, local 65535, component 1
 
 
 @dataclass(slots=True)
@@ -49,13 +55,15 @@ class Dropped:
 
 @dataclass(eq=False)
 class Transport:
-    """All WebRTC sessions of one process on one UDP socket."""
+    """All WebRTC sessions of one process, on one UDP socket and the TCP port of its number."""
 
     host: str
     port: int
     public_addresses: Sequence[str] = ()
     max_sessions: int = 4096
+    max_per_address: int = 500
     clock: Callable[[], float] = time.monotonic
+    carrier: Carrier | None = None  # the compiled sender
     sessions: dict[str, Session] = field(default_factory=dict)
     dropped: Dropped = field(default_factory=Dropped)
 
@@ -66,31 +74,33 @@ class Transport:
         self._certificates = Certificates()
         self._sweeps: list[Callable[[float], None]] = []
         self._sweep_timer: asyncio.TimerHandle | None = None
+        self.tcp: IceTcp | None = None
+        self.admission = Admission(self.max_per_address)
 
     async def start(self) -> None:
-        """Bind the socket and begin to read; raises OSError when the port is taken."""
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            self._socket.setblocking(False)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
-            self._socket.bind((self.host, self.port))
-        except OSError:
-            self._socket.close()
-            raise
+        """Bind the port and begin to read; raises OSError when it is taken for UDP."""
+        self._socket, stream = open_sockets(self.host, self.port)
         self.port = self._socket.getsockname()[1]
-        self.sender = Sender(self._socket, self.clock)
+        self.sender = Sender(self._socket, self.clock, self.carrier)
+        self._arrived = arrivals(self._socket, self.clock)
+        self.tcp = None
+        if stream is not None:
+            most = TCP_CONNECTIONS * self.max_sessions
+            self.tcp = IceTcp(stream, self._on_frame, self._forget, most)
+            await self.tcp.start()
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._on_readable)
         self._arm_sweep()
 
     async def stop(self) -> None:
-        """Close every session with a DTLS goodbye, then the socket."""
+        """Close every session with a DTLS goodbye, then the sockets."""
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
         for session in list(self.sessions.values()):
             self.close(session, "server is stopping")
         if self._goodbyes:
             await asyncio.wait(self._goodbyes, timeout=1.0)
+        if self.tcp is not None:
+            await self.tcp.stop()
         self.sender.close()
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()
@@ -188,17 +198,27 @@ class Transport:
         if self.sessions.pop(session.id, None) is None:
             return
         log.info("session %s closed: %s", session.label, reason)
+        self.admission.forget(session.id)
         for ufrag in session.passwords:
             self._by_ufrag.pop(ufrag, None)
         for address in session.addresses:
             if self._by_address.get(address) is session:
                 del self._by_address[address]
-        goodbye = asyncio.get_running_loop().create_task(session.goodbye(reason))
+        goodbye = asyncio.get_running_loop().create_task(self._say_goodbye(session, reason))
         self._goodbyes.add(goodbye)
         goodbye.add_done_callback(self._goodbyes.discard)
 
+    async def _say_goodbye(self, session: Session, reason: str) -> None:
+        await session.goodbye(reason)
+        for address in session.addresses:
+            if address not in self._by_address:  # by now it could be another session's
+                _hang_up(address)
+
     def send(self, data: bytes, address: Address) -> None:
         """Send one finished datagram; lost like any other when the socket is full."""
+        if isinstance(address, TcpAddress):
+            self.sender.errors += not address.connection.transmit(data)
+            return
         try:
             self._socket.sendto(data, address)
         except OSError:
@@ -207,36 +227,49 @@ class Transport:
     def candidates(self) -> list[Candidate]:
         """Host candidates: the configured public addresses, else every address of this machine."""
         addresses = list(self.public_addresses) or own_addresses(self.host)
-        return [
-            Candidate(address, self.port, HOST_PRIORITY - number * 256, foundation=str(number + 1))
-            for number, address in enumerate(addresses)
-        ]
+        return candidates(addresses, self.port, tcp=self.tcp is not None)
 
     def _on_readable(self) -> None:
-        receive = self._socket.recvfrom
-        for _ in range(READS_PER_WAKE):
-            try:
-                data, address = receive(DATAGRAM_BYTES + 1)
-            except (BlockingIOError, InterruptedError):
+        """Read what has come, for a slice of this turn; the rest is there in the next."""
+        receive, hear, clock = self._socket.recvfrom, self._on_datagram, time.monotonic
+        deadline = clock() + READ_SLICE_S
+        while True:
+            for _ in range(READS_PER_LOOK):
+                try:
+                    data, address = receive(DATAGRAM_BYTES + 1)
+                except (BlockingIOError, InterruptedError):
+                    return
+                except OSError:
+                    continue
+                hear(data, address)
+            if clock() > deadline:
                 return
-            except OSError:
-                continue
-            self._on_datagram(data, address)
+
+    def _on_frame(self, data: bytes, address: TcpAddress) -> bool:
+        self._on_datagram(data, address)
+        return address in self._by_address
+
+    def _forget(self, address: TcpAddress) -> None:
+        """A connection has closed; who was reached by it comes again, or falls silent."""
+        session = self._by_address.pop(address, None)
+        if session is not None and address != session.address:
+            session.addresses.remove(address)
 
     def _on_datagram(self, data: bytes, address: Address) -> None:
+        session = self._by_address.get(address)
         if not 0 < len(data) <= DATAGRAM_BYTES:
             self.dropped.empty_or_long += 1
             return
         first = data[0]
         if first < 4:
             self._on_stun(data, address)
-            return
-        session = self._by_address.get(address)
-        if session is None:
+        elif session is None:
             self.dropped.unknown_address += 1
         elif 128 <= first < 192 and len(data) >= 12:
+            media = data[1] < 192 or data[1] > 223
+            now = self._arrived() if media and type(address) is tuple else self.clock()
             try:
-                session.on_srtp(data, self.clock())
+                session.on_srtp(data, now)
             except ProtocolError:
                 self.dropped.bad_srtp += 1
         elif 20 <= first < 64:
@@ -245,6 +278,9 @@ class Transport:
             self.dropped.other += 1
 
     def _on_stun(self, data: bytes, address: Address) -> None:
+        if not stun.is_stun(data):  # noise: dropped for a fifth of what parsing costs
+            self.dropped.bad_stun += 1
+            return
         try:
             message = stun.parse(data)
         except ProtocolError:
@@ -276,8 +312,9 @@ class Transport:
         for old in session.on_check(address, message.use_candidate, self.clock()):
             if self._by_address.get(old) is session:
                 del self._by_address[old]
+                _hang_up(old)
         self._by_address[address] = session
-        self.send(stun.binding_success(message.transaction_id, address, key), address)
+        self.send(stun.binding_success(message.transaction_id, address[:2], key), address)
 
     def _arm_sweep(self) -> None:
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
@@ -291,6 +328,11 @@ class Transport:
                 self.close(session, reason)
         for callback in list(self._sweeps):
             callback(now)
+
+
+def _hang_up(address: Address) -> None:
+    if isinstance(address, TcpAddress):
+        address.connection.close()
 
 
 def _fragment(
@@ -308,13 +350,3 @@ def _with_ice(session: Session, candidates: Sequence[Candidate]) -> Fragment:
     section = replace(section, candidates=tuple(candidates), end_of_candidates=True)
     credentials = Credentials(session.ufrag, session.password)
     return replace(session.fragment, credentials=credentials, sections=(section,))
-
-
-def own_addresses(host: str) -> list[str]:
-    if host not in ("0.0.0.0", ""):
-        return [host]
-    addresses = [
-        str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4
-    ]
-    # loopback last: it serves a browser on this very machine, and nobody else
-    return sorted(addresses, key=lambda address: address.startswith("127."))

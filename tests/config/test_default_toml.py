@@ -10,14 +10,18 @@ import pytest
 
 from config import Config, load
 from config.loading import FIELDS
+from config.schema import Section
 
 DEFAULT = Path(__file__).resolve().parents[2] / "config/default.toml"
 KEYS = [(section, key) for section, fields in FIELDS.items() for key in fields]
 
 
-def values(config: Config) -> dict[str, dict[str, object]]:
-    """A config as plain sections of TOML values."""
-    return {section: {key: plain(value) for key, value in settings} for section, settings in config}
+def values(config: Config) -> dict[str, object]:
+    """A config as plain sections of TOML values, and what stands above them."""
+    return {
+        name: {key: plain(value) for key, value in each} if isinstance(each, Section) else each
+        for name, each in config
+    }
 
 
 def plain(value: object) -> object:
@@ -36,9 +40,10 @@ def test_default_toml_is_a_config_file_that_changes_nothing() -> None:
     assert load(DEFAULT, environ={}) == load(environ={}) == Config()
 
 
-@pytest.mark.parametrize(("section", "key"), KEYS, ids=[".".join(each) for each in KEYS])
+@pytest.mark.parametrize(("section", "key"), KEYS, ids=[".".join(each).strip(".") for each in KEYS])
 def test_every_key_has_a_comment_of_its_own_above_it(section: str, key: str) -> None:
-    table = DEFAULT.read_text("utf-8").partition(f"\n[{section}]\n")[2].partition("\n[")[0]
+    text = f"\n[]\n{DEFAULT.read_text('utf-8')}"
+    table = text.partition(f"\n[{section}]\n")[2].partition("\n[")[0]
     above, found, _ = f"\n{table}".partition(f"\n{key} = ")
     comment = above.rsplit("\n", 1)[1]
     assert found

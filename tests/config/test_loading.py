@@ -56,6 +56,15 @@ def test_text_is_taken_as_it_stands_and_other_values_are_toml() -> None:
     assert config.limits.publisher_grace_s == 0.5
 
 
+def test_a_key_above_all_sections_is_set_like_any_other(tmp_path: Path) -> None:
+    file = write(tmp_path / "h.toml", "workers = 2\n[http]\nport = 1\n")
+    assert (load(file, {}).workers, load(file, {}).http.port) == (2, 1)
+    assert load(file, {"HAWKER_WORKERS": "3"}).workers == 3
+    assert load(file, {"HAWKER_WORKERS": "3"}, ["workers=4"]).workers == 4
+    assert refusal(None, "workers=0") == "--set: workers = 0: allowed is an integer from 1 to 64"
+    assert "did you mean workers?" in refusal(None, "worker=2")
+
+
 def test_environment_variables_without_two_underscores_are_not_settings() -> None:
     assert load(environ={"HAWKER_PORT": "tcp://10.0.0.1:80", "HAWKER_HOME": "/"}) == Config()
 
@@ -95,7 +104,7 @@ def test_a_key_outside_a_section_is_refused(tmp_path: Path) -> None:
         ("limits.publisher_grace_s=-1", "-1: allowed is a number from 0 to 3600"),
         ("webrtc.public_addresses=[1]", "[1]: allowed is a list of texts in quotes"),
         ("webrtc.public_addresses=1.2.3.4", '"1.2.3.4": allowed is a list of texts in quotes'),
-        ('webrtc.public_addresses=["me"]', '["me"]: allowed is a list of IPv4 addresses'),
+        ('webrtc.public_addresses=["me"]', '["me"]: allowed is a list of IPv4 and IPv6 addresses'),
         ("store.url=redis://h", '"redis://h": allowed is "sqlite:PATH"'),
         ("store.url=sqlite:", '"sqlite:": allowed is "sqlite:PATH"'),
         ("hls.segment_ms=30000", "hls.window_s = 60: allowed is at least 3 segments of 30000 ms"),

@@ -6,16 +6,88 @@ import asyncio
 import gzip
 import random
 import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from benchmarks.webrtc_client import VIDEO_PAYLOAD_TYPE, WebRtcClient
+from mediaserver.media import VIDEO_CLOCK_RATE
+from mediaserver.protocol.rtp import RtpPacket
+from mediaserver.rtc.dtls import Certificate
 from tests.e2e.browser import browser, frames_beyond, stats, transport
 from tests.e2e.server import Server, program, rtmp, running, whip
 
 SEED = 7
 OFFER = {"Content-Type": "application/sdp"}
+VIEWERS = 20
+FLOOD_PER_S = 50_000
+FLOOD_S = 5.0
+DELAY_MS = 50.0
+BUSY = 3  # times what the same flood elsewhere does to a machine that is busy
+ROUNDS = 3  # of them one has to be undisturbed by what else runs here
+
+
+@dataclass(frozen=True)
+class Delays:
+    """Of frames, in ms, while so many datagrams of junk came a second."""
+
+    per_s: int
+    ms: list[float]
+
+    def percentile_ms(self, percent: float) -> float:
+        return self.ms[int(len(self.ms) * percent / 100)]
+
+
+class Audience:
+    """Light viewers of a stream of 30 frames/s, and how late they get its frames."""
+
+    def __init__(self) -> None:
+        self.clients: list[WebRtcClient] = []
+        self.gaps = 0
+        self._delays: list[list[float]] = []
+
+    @classmethod
+    @asynccontextmanager
+    async def watching(cls, server: Server, ffmpeg: str, viewers: int) -> AsyncIterator[Audience]:
+        audience, key = cls(), await server.room()
+        async with program(*rtmp(ffmpeg, server, key)):
+            await server.live()
+            certificate = Certificate.generateCertificate()
+            try:
+                for _ in range(viewers):
+                    client = WebRtcClient(certificate)
+                    client.on_rtp = audience._hears(client)
+                    audience.clients.append(client)
+                    await client.watch(server.http, f"{server.url}/whep/show", data=False)
+                yield audience
+            finally:
+                for client in audience.clients:
+                    await client.close()
+
+    async def delays(self, flooding: Awaitable[int]) -> Delays:
+        """How much later than its soonest each frame comes to each viewer during a flood."""
+        for each in self._delays:
+            each.clear()
+        per_s = await flooding
+        late_ms = [1000 * (late - min(each)) for each in self._delays for late in each]
+        return Delays(per_s, sorted(late_ms))
+
+    def _hears(self, client: WebRtcClient) -> Callable[[RtpPacket, bool], None]:
+        delays: list[float] = []
+        self._delays.append(delays)
+
+        def on_rtp(packet: RtpPacket, gap: bool) -> None:
+            self.gaps += gap
+            if packet.marker and packet.payload_type == VIDEO_PAYLOAD_TYPE:
+                delays.append(time.monotonic() - packet.timestamp / VIDEO_CLOCK_RATE)
+
+        return on_rtp
 
 
 async def test_wrong_keys_and_rooms_get_the_errors_of_the_contract(
@@ -123,6 +195,62 @@ async def test_garbage_on_every_port_does_not_make_the_running_stream_stutter(
                 assert after["freezes"] == before["freezes"]
                 assert len(server.log) - lines <= 12, "".join(server.log[lines:])
         assert await server.metric("hawker_datagrams_dropped_total") > 1000
+
+
+async def flood(port: int) -> int:
+    """Junk to a port for FLOOD_S; how many datagrams a second it was."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.e2e.junk", str(port), str(FLOOD_PER_S), str(FLOOD_S)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    return round(int(output) / FLOOD_S)
+
+
+@pytest.mark.timeout(180)
+async def test_fifty_thousand_datagrams_of_junk_a_second_delay_nobody(
+    tmp_path: Path, ffmpeg: str
+) -> None:
+    """Held against the same flood into a socket of nobody's, which costs this machine as much."""
+    async with running(tmp_path) as server, Audience.watching(server, ffmpeg, VIEWERS) as audience:
+        for _ in range(ROUNDS):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+                nobody.bind(("127.0.0.1", 0))
+                calm = await audience.delays(flood(nobody.getsockname()[1]))
+            before = await server.metric("hawker_datagrams_dropped_total")
+            flooded = await audience.delays(flood(server.udp_port))
+            read = await server.metric("hawker_datagrams_dropped_total") - before
+            print(
+                f"{flooded.per_s:,} datagrams of junk/s, {read:,.0f} read: p50 "
+                f"{flooded.percentile_ms(50):.1f} ms, p99 {flooded.percentile_ms(99):.1f} ms; "
+                f"elsewhere {calm.percentile_ms(50):.1f} ms and {calm.percentile_ms(99):.1f} ms; "
+                f"packets lost for good: {audience.gaps}"
+            )
+            assert read > flooded.per_s  # what the kernel's queue has no room for, it drops
+            assert await server.metric("hawker_webrtc_sessions") == VIEWERS
+            assert not any(each.closed.done() for each in audience.clients)
+            if flooded.percentile_ms(99) < max(DELAY_MS, BUSY * calm.percentile_ms(99)):
+                return
+        raise AssertionError(f"viewers were delayed in each of {ROUNDS} rounds")
+
+
+async def test_one_address_has_a_bounded_number_of_sessions_and_others_their_own(
+    tmp_path: Path,
+) -> None:
+    few = ("limits.webrtc_sessions_per_address=2", 'http.trusted_proxies=["127.0.0.1"]')
+    async with running(tmp_path, *few) as server:
+
+        async def ask(address: str) -> tuple[int, str, str | None]:
+            headers = {"X-Forwarded-For": address}
+            async with server.http.post(f"{server.url}/v1/connectivity", headers=headers) as reply:
+                return reply.status, reply.content_type, reply.headers.get("Retry-After")
+
+        assert [(await ask("203.0.113.7"))[0] for _ in range(2)] == [201, 201]
+        assert await ask("203.0.113.7") == (429, "application/problem+json", "5")
+        assert (await ask("203.0.113.8"))[0] == 201
+        assert [(await ask("2001:db8::1"))[0] for _ in range(2)] == [201, 201]
+        assert (await ask("2001:db8::2"))[0] == 429
+        assert [(await ask("127.0.0.1"))[0] for _ in range(5)] == [201] * 5
 
 
 async def test_the_port_that_is_taken_is_named_in_one_line(tmp_path: Path) -> None:

@@ -156,13 +156,17 @@ def test_the_servers_addresses_are_read_from_its_answer_each_once(node: str) -> 
         "a=candidate:1 1 udp 2130706431 203.0.113.5 40000 typ host",
         "a=candidate:2 1 UDP 2130706175 10.0.0.1 40000 typ host",
         "a=candidate:1 1 udp 2130706431 203.0.113.5 40000 typ host",
+        "a=candidate:3 1 udp 2130706431 2001:db8::5 40000 typ host",
+        "a=candidate:4 1 tcp 1520435199 2001:db8::5 40000 typ host tcptype passive",
         "a=end-of-candidates",
     ]
     program = f"""
-      import {{ candidatesOf }} from "PAGES/js/doctor/udp_session.js";
-      console.log(JSON.stringify(candidatesOf({json.dumps(chr(10).join(lines))})));"""
-    found = [each["address"] for each in evaluate(node, program)]
-    assert found == ["203.0.113.5:40000", "10.0.0.1:40000"]
+      import {{ candidatesOf }} from "PAGES/js/doctor/trial.js";
+      const sdp = {json.dumps(chr(10).join(lines))};
+      console.log(JSON.stringify([candidatesOf(sdp, "udp"), candidatesOf(sdp, "tcp")]));"""
+    udp, tcp = ([each["address"] for each in found] for found in evaluate(node, program))
+    assert udp == ["203.0.113.5:40000", "10.0.0.1:40000", "[2001:db8::5]:40000"]
+    assert tcp == ["[2001:db8::5]:40000"]
 
 
 @pytest.mark.parametrize(
@@ -172,16 +176,24 @@ def test_the_servers_addresses_are_read_from_its_answer_each_once(node: str) -> 
         ({"udp": "warn", "clock": "warn"}, "doctor_watch_live", "doctor_host_ok"),
         ({"secure": "warn"}, "doctor_watch_live", "doctor_host_https"),
         ({"codecs": "bad"}, "doctor_watch_hls", "doctor_host_ok"),
-        ({"udp": "bad", "dtls": "skip"}, "doctor_watch_hls", "doctor_host_obs"),
+        ({"udp": "warn", "tcp": "warn"}, "doctor_watch_live", "doctor_host_ok"),
+        ({"udp": "skip", "tcp": "ok"}, "doctor_watch_live", "doctor_host_ok"),
+        ({"udp": "bad", "tcp": "bad", "dtls": "skip"}, "doctor_watch_hls", "doctor_host_obs"),
         ({"dtls": "bad"}, "doctor_watch_hls", "doctor_host_obs"),
-        ({"udp": "bad", "hls": "bad"}, "doctor_watch_none", "doctor_host_obs"),
+        (
+            {"udp": "bad", "tcp": "bad", "dtls": "skip", "hls": "bad"},
+            "doctor_watch_none",
+            "doctor_host_obs",
+        ),
         ({"server": "bad"}, "doctor_watch_unreachable", None),
     ],
 )
 def test_the_verdict_follows_from_the_lines(
     lines: dict[str, str], watching: str, hosting: str | None, node: str
 ) -> None:
-    all_ok = dict.fromkeys(("server", "codecs", "udp", "dtls", "hls", "secure", "clock"), "ok")
+    all_ok = dict.fromkeys(
+        ("server", "codecs", "udp", "tcp", "dtls", "hls", "secure", "clock"), "ok"
+    )
     found = {each: {"level": level, "what": ""} for each, level in (all_ok | lines).items()}
     said = evaluate(
         node,

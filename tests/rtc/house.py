@@ -92,9 +92,11 @@ class Received:
 class House:
     """`clients` are closed at the end by whoever opened the house (see `open_house`)."""
 
-    def __init__(self, *, max_sessions: int = 4096, grace_s: float = 30.0) -> None:
+    def __init__(
+        self, *, max_sessions: int = 4096, grace_s: float = 30.0, host: str = "127.0.0.1"
+    ) -> None:
         self.hub = Hub(grace_s)
-        self.transport = Transport("127.0.0.1", 0, max_sessions=max_sessions, clock=now)
+        self.transport = Transport(host, 0, max_sessions=max_sessions, clock=now)
         self.certificate = Certificate.generateCertificate()
         self.clients: list[WebRtcClient] = []
         self.pictures = Pictures()
@@ -175,7 +177,7 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(**options: int | float) -> AsyncIterator[House]:
+async def open_house(**options: int | float | str) -> AsyncIterator[House]:
     house = House(**options)  # type: ignore[arg-type]
     await house.start()
     try:

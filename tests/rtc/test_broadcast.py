@@ -12,18 +12,17 @@ from mediaserver.media import OPUS_CLOCK_RATE, VIDEO_CLOCK_RATE
 from mediaserver.protocol import rtcp
 from mediaserver.protocol.h264 import NAL_IDR, NAL_PPS, NAL_SPS, join_length_prefixed, nal_type
 from mediaserver.protocol.h264 import video_track as make_track
-from mediaserver.rtc import broadcast as broadcast_module
+from mediaserver.rtc import line as line_module
 from mediaserver.rtc import viewer as viewer_module
-from mediaserver.rtc.broadcast import (
+from mediaserver.rtc.broadcast import Broadcast, Estimates
+from mediaserver.rtc.layer import (
     CATCH_UP_SPEED,
     DATAGRAM_BYTES,
     DRAIN_TICKS,
     GROUP_PACKETS,
-    RING_S,
     TICK_S,
-    Broadcast,
-    Estimates,
 )
+from mediaserver.rtc.line import RING_S
 from mediaserver.rtc.sender import Sender
 from mediaserver.rtc.viewer import WRAP_GUARD, Viewer
 from tests.rtc.players import CM, GCM, VIDEO_TYPE, Player, gapless, udp_socket
@@ -45,7 +44,7 @@ def shows_everything(player: Player, stage: Stage, first_picture: int) -> None:
 
 def routes_of(broadcast: Broadcast, viewer: Viewer) -> int:
     return sum(
-        cohort.video.count(viewer.video) for cohort in broadcast._cohorts.values() if viewer.video
+        routes.count(viewer.video) for routes in broadcast.source.cohorts.values() if viewer.video
     )
 
 
@@ -60,9 +59,9 @@ async def test_a_joiner_in_mid_gop_starts_at_its_keyframe_catches_up_and_misses_
     with Stage() as stage:
         await stage.play(3.2)  # keyframes at 0 and 2 s
         player, viewer = stage.join(profile)
-        assert viewer in stage.broadcast._catching_up
+        assert viewer in stage.broadcast.source.joiners
         await stage.play(1.2 / (CATCH_UP_SPEED - 1) + 0.1)
-        assert viewer not in stage.broadcast._catching_up
+        assert viewer not in stage.broadcast.source.joiners
         assert routes_of(stage.broadcast, viewer) == 1
         await stage.play(2.0)
         shows_everything(player, stage, first_picture=60)
@@ -75,7 +74,7 @@ async def test_catching_up_is_paced_at_three_times_real_time() -> None:
         await stage.play(2.0, sound=False)
         player, viewer = stage.join()
         joined_at = now()
-        while viewer in stage.broadcast._catching_up:
+        while viewer in stage.broadcast.source.joiners:
             await stage.play(0.01, sound=False)
             shown = (player.video[-1].timestamp - player.video[0].timestamp) % (1 << 32)
             assert shown / VIDEO_CLOCK_RATE <= CATCH_UP_SPEED * (now() - joined_at) + 1e-6
@@ -105,7 +104,7 @@ async def test_many_join_at_once_and_each_sees_everything() -> None:
             assert routes_of(stage.broadcast, viewer) == 1
         for _, viewer in joined:
             stage.broadcast.remove(viewer)
-        assert not stage.broadcast._cohorts
+        assert not stage.broadcast.source.cohorts
         assert not stage.broadcast.viewers
 
 
@@ -140,7 +139,7 @@ async def test_a_group_too_long_is_not_replayed_the_joiner_asks_and_waits() -> N
 async def test_a_group_too_large_is_not_replayed() -> None:
     with Stage(Pictures(picture_bytes=60_000), obedient=True) as stage:
         await stage.play(1.5, sound=False)
-        assert stage.broadcast.video.gop_bytes > broadcast_module.GOP_BYTES
+        assert stage.broadcast.video.gop_bytes > line_module.GOP_BYTES
         player, viewer = stage.join()
         assert stage.broadcast.waits(viewer)
         wanted = stage.pictures.number
@@ -168,10 +167,10 @@ async def test_a_joiner_whose_packets_were_let_go_meanwhile_asks_for_a_keyframe(
     with Stage(obedient=True) as stage:
         await stage.play(1.9, sound=False)
         player, viewer = stage.join()
-        assert viewer in stage.broadcast._catching_up
-        monkeypatch.setattr(broadcast_module, "RING_BYTES", 20_000)
+        assert viewer in stage.broadcast.source.joiners
+        monkeypatch.setattr(line_module, "RING_BYTES", 20_000)
         await stage.play(0.05, sound=False)
-        assert viewer not in stage.broadcast._catching_up
+        assert viewer not in stage.broadcast.source.joiners
         assert stage.asked == 1
         wanted = stage.pictures.number - 1
         monkeypatch.undo()
@@ -222,7 +221,7 @@ async def test_who_leaves_gets_no_more_and_leaves_no_timer_behind() -> None:
         await stage.play(0.5)
         assert len(player.video) == before
         await stage.rest(1.0)
-        assert stage.broadcast._timer is None
+        assert stage.broadcast.source._timer is None
 
 
 # -- the wrap ------------------------------------------------------------------------------------
@@ -404,7 +403,7 @@ async def test_who_waits_for_a_keyframe_gets_nothing_of_what_was_queued_before_i
         await stage.play(3.0, sound=False)
         player, viewer = stage.join()
         stage.feed(keyframe=False, size=200_000)
-        assert stage.broadcast._pending
+        assert stage.broadcast.source._pending
         wanted = stage.pictures.number
         stage.feed(keyframe=True)
         assert not stage.broadcast.waits(viewer)

@@ -214,15 +214,16 @@ def test_runs_are_what_the_kernel_takes(sizes: list[int]) -> None:
     packets = out_packets(sizes)
     runs = lay_out(packets, VIDEO_TYPE, SSRC)
     for run in runs:
+        run.open()
         lengths = [len(segment) for segment in run.segments]
         assert all(length == lengths[0] for length in lengths[:-1])
         assert lengths[-1] <= lengths[0]
         assert len(lengths) <= GSO_SEGMENTS
         assert len(run.view) == sum(lengths) <= GSO_BYTES
-        assert (run.ancillary is None) == (len(lengths) == 1)
+        assert (not run.ancillary) == (len(lengths) == 1)
     laid_out = [segment[:HEADER_BYTES].tobytes() for run in runs for segment in run.segments]
     assert laid_out == [each.header(VIDEO_TYPE, SSRC) for each in packets]
-    assert [len(item[3]) for run in runs for item in run.items] == [n + TAG_BYTES for n in sizes]
+    assert [len(out) for run in runs for out in run.outs] == [n + TAG_BYTES for n in sizes]
 
 
 def test_packets_of_one_size_leave_by_one_send_and_a_lone_packet_plainly(
@@ -242,7 +243,7 @@ def test_the_largest_run_passes_the_kernel(players: list[Player], sock: socket.s
     player = add(players)
     payload = 1216 - HEADER_BYTES - TAG_BYTES
     runs = lay_out(out_packets([payload] * 60), VIDEO_TYPE, SSRC)
-    assert [len(run.segments) for run in runs] == [53, 7]
+    assert [run.count for run in runs] == [53, 7]
     batches = Sender(sock, still)
     batches.submit(runs, [route_to(player)])
     assert batches.errors == batches.gso_fallbacks == 0
@@ -401,7 +402,7 @@ async def test_the_loop_gets_its_turn_while_a_batch_goes_to_a_thousand_viewers(
 ) -> None:
     """Every look at the clock says that the pass is over: each serves CHECK_PACKETS then."""
     player = add(players)
-    batches = Sender(sock, SteppedClock(sender.PASS_S * 2))
+    batches = Sender(sock, SteppedClock(sender.SLICE_S * 1.1))
     keys = [Player(GCM) for _ in range(3)]
     players += keys
     routes = [route_to(keys[number % 3]) for number in range(1000)]
@@ -438,12 +439,69 @@ async def test_slow_routes_are_looked_at_one_by_one(
     players: list[Player], sock: socket.socket
 ) -> None:
     player = add(players, CM)
-    batches = Sender(sock, SteppedClock(sender.PASS_S * 2))
+    batches = Sender(sock, SteppedClock(sender.SLICE_S * 1.1))
     keys = [fresh_keys(CM) for _ in range(10)]
     routes = [Route(Srtp(each), player.address, 1000) for each in keys]
     batches.submit(lay_out(out_packets([1188] * 16), VIDEO_TYPE, SSRC), routes)
     assert batches.packets == 16
     assert await until(lambda: batches.packets == 160) == 9
+
+
+class BusyClock:
+    """One that another task moves; each look costs the sender a quarter of a slice."""
+
+    def __init__(self) -> None:
+        self.at = 100.0
+
+    def __call__(self) -> float:
+        self.at += sender.SLICE_S / 4
+        return self.at
+
+
+@pytest.mark.parametrize("held_s", [0.01, 0.04])
+async def test_a_loop_held_by_other_work_has_its_backlog_worked_off_before_it_gets_old(
+    held_s: float, players: list[Player], sock: socket.socket
+) -> None:
+    """Other work holds the loop between any two passes, and 40 batches wait, most of a slice each."""
+    clock = BusyClock()
+    batches = Sender(sock, clock)
+    route = route_to(add(players))
+    longest = 0.0
+    began: list[float] = []
+    whole_pass = batches._pass
+
+    def timed_pass() -> None:
+        nonlocal longest
+        began.append(clock.at)
+        whole_pass()
+        longest = max(longest, clock.at - began[-1])
+
+    batches._pass = timed_pass  # type: ignore[method-assign]
+    batches._yield()
+    for number in range(40):
+        batches.submit(lay_out(out_packets([20], 1000 + number), VIDEO_TYPE, SSRC), [route] * 64)
+    while batches._backlog:
+        clock.at += held_s
+        await asyncio.sleep(0)
+    assert batches.packets + 64 * batches.late_batches == 40 * 64
+    assert batches.late_batches == 0
+    assert longest < sender.LATE_SLICE_S + sender.SLICE_S
+
+
+@pytest.mark.parametrize("stall_s", [sender.BUSY_BACKLOG_S * 0.9, sender.BUSY_BACKLOG_S * 1.1])
+async def test_what_waited_because_the_machine_stood_still_is_sent_unless_it_is_too_old(
+    stall_s: float, players: list[Player], sock: socket.socket
+) -> None:
+    clock = BusyClock()
+    batches = Sender(sock, clock)
+    route = route_to(add(players))
+    batches._yield()
+    for number in range(4):
+        runs = lay_out(out_packets([20], 1000 + number), VIDEO_TYPE, SSRC)
+        batches.submit(runs, [route])
+    clock.at += stall_s
+    await until(lambda: not batches._backlog)
+    assert batches.late_batches == (0 if stall_s < sender.BUSY_BACKLOG_S else 4)
 
 
 def test_rtp_that_the_sender_makes_parses_back() -> None:

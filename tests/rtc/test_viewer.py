@@ -14,20 +14,16 @@ from aiortc.rtcdtlstransport import SRTPProtectionProfile
 from mediaserver.errors import PeerError
 from mediaserver.hub import Hub
 from mediaserver.protocol import rtcp, rtp, rtp_rtx
-from mediaserver.rtc import viewer as viewer_module
+from mediaserver.rtc import budget as budget_module
+from mediaserver.rtc.budget import NACK_BURST_BYTES, NACK_SHARE, RESENT_REMEMBERED
+from mediaserver.rtc.link import MAX_RTT_S
+from mediaserver.rtc.patience import CALM_S, PAUSE_MAX_S, SKIP_PAUSE_S
 from mediaserver.rtc.sender import SLICE_S
 from mediaserver.rtc.viewer import (
-    CALM_S,
     CUT_OFF_S,
     DEFAULT_RTT_S,
-    MAX_RTT_S,
-    NACK_BURST_BYTES,
-    NACK_SHARE,
     NACKED_AT_ONCE,
-    PAUSE_MAX_S,
     QUEUE_S,
-    RESENT_REMEMBERED,
-    SKIP_PAUSE_S,
     Viewer,
 )
 from tests.rtc.players import AUDIO_TYPE, CM, GCM, VIDEO_TYPE, Player, gapless, sequences
@@ -100,7 +96,7 @@ async def settled(stage: Stage, *, profile: object = GCM) -> tuple[Player, Viewe
 @pytest.fixture
 def generous(monkeypatch: pytest.MonkeyPatch) -> None:
     """A budget that no test exhausts."""
-    monkeypatch.setattr(viewer_module, "NACK_BURST_BYTES", 1 << 30)
+    monkeypatch.setattr(budget_module, "NACK_BURST_BYTES", 1 << 30)
 
 
 # -- retransmission ------------------------------------------------------------------------------
@@ -183,7 +179,7 @@ async def test_what_is_still_queued_is_not_sent_ahead_of_its_turn() -> None:
     with Stage() as stage:
         player, viewer = await settled(stage)
         stage.feed(keyframe=False, size=200_000)
-        assert stage.broadcast._pending
+        assert stage.broadcast.source._pending
         player.datagrams()
         await nack(viewer, stage.broadcast.video.released & 0xFFFF)
         assert player.datagrams() == []
@@ -328,7 +324,7 @@ async def test_a_burst_of_nacks_is_answered_in_slices_and_live_video_goes_on() -
         watching = [(player, player.watch(stage)) for player in (RtxPlayer() for _ in range(30))]
         await stage.play(1.0)
         clock = SteppedClock(SLICE_S / 50)  # 25 us for a packet, or for a look
-        stage.broadcast.clock = stage.sender._clock = clock
+        stage.broadcast.clock = stage.broadcast.source.clock = stage.sender._clock = clock
         for player, viewer in watching:
             asked = sequences(player.video[-30:])
             viewer.on_rtcp([rtcp.Nack(OURS, stage.broadcast.video.ssrc, asked)], now())
@@ -444,7 +440,7 @@ async def test_one_thin_viewer_asks_ever_less_often_and_pauses_ever_longer() -> 
     with Stage(Pictures(gop=1 << 30), obedient=True) as stage:
         player, viewer = await settled(stage)
         asked_at: list[float] = []
-        stage.broadcast.request_keyframe = lambda: asked_at.append(now()) or stage._ask()  # type: ignore[func-returns-value]
+        stage.broadcast.source.wishes.request = lambda: asked_at.append(now()) or stage._ask()  # type: ignore[func-returns-value]
         for _ in range(1200):
             await stage.play(0.05)
             await nack(viewer, *sequences(player.video[-100:]))
@@ -524,13 +520,13 @@ async def test_when_video_is_over_budget_sound_is_still_mended() -> None:
 async def test_asking_for_sound_does_not_spend_what_video_earned() -> None:
     with Stage() as stage:
         player, viewer = await settled(stage)
-        viewer._tokens = 0.0
-        viewer._tokens_at = now()
+        viewer._budget._tokens = 0.0
+        viewer._budget._tokens_at = now()
         for _ in range(10):
             await stage.play(0.1)
             await told(viewer, rtcp.Nack(OURS, stage.broadcast.audio.ssrc, [1]))
         earned = NACK_SHARE * stage.broadcast.bytes_per_s * 1.0
-        assert viewer._tokens == pytest.approx(earned, rel=0.01)
+        assert viewer._budget._tokens == pytest.approx(earned, rel=0.01)
         assert player.failed == 0
 
 
@@ -542,8 +538,8 @@ async def test_a_flood_of_nacks_is_looked_at_in_part_and_remembered_within_bound
             await nack(viewer, *range(0x10000))
         assert viewer.nacked == 50 * NACKED_AT_ONCE
         for index in range(3 * RESENT_REMEMBERED):
-            viewer._remember(1, index, now())
-        assert len(viewer._sent_again) <= RESENT_REMEMBERED + 1
+            viewer._budget._remember((True, index), now())
+        assert len(viewer._budget._sent) <= RESENT_REMEMBERED + 1
 
 
 # -- reports -------------------------------------------------------------------------------------
@@ -642,7 +638,7 @@ async def test_the_hub_merges_the_requests_of_many_viewers() -> None:
     publication = hub.publish("show", protocol="whip", on_close=lambda reason: None)
     publication.stream.on_keyframe_request = lambda: asked.append(now())
     with Stage() as stage:
-        stage.broadcast.request_keyframe = lambda: publication.stream.request_keyframe(now())
+        stage.broadcast.source.wishes.request = lambda: publication.stream.request_keyframe(now())
         await stage.play(0.5)
         viewers = [stage.join()[1] for _ in range(20)]
         for turn in range(40):

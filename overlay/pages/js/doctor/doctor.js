@@ -6,10 +6,10 @@ import { Problem } from "../problem.js";
 import { startToast } from "../toast.js";
 import { codecsFinding, secureFinding } from "./browser_checks.js";
 import { TITLES, line } from "./lines.js";
+import { mediaFindings } from "./media_checks.js";
 import { report } from "./report.js";
 import { eventsFinding, hlsFinding } from "./room_checks.js";
 import { askServer, clockFinding, publicRoom, serverFinding } from "./server_checks.js";
-import { udpFindings } from "./udp_checks.js";
 import { verdict } from "./verdict.js";
 
 const $ = (id) => document.getElementById(id);
@@ -43,7 +43,7 @@ async function check() {
   const room = publicRoom();
   await Promise.all([
     askedServer().then((answer) => take({ server: serverFinding(answer), clock: clockFinding(answer) })),
-    udpFindings().then(take),
+    mediaFindings().then(take),
     room.then(eventsFinding).then((events) => take({ events })),
     room.then(hlsFinding).then((hls) => take({ hls })),
     secureFinding().then((secure) => take({ secure })),

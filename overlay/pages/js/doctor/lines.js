@@ -8,6 +8,7 @@ export const TITLES = {
   server: "doctor_server",
   codecs: "doctor_codecs",
   udp: "doctor_udp",
+  tcp: "doctor_tcp",
   dtls: "doctor_dtls",
   channel: "doctor_channel",
   events: "doctor_events",

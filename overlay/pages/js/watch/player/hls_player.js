@@ -50,6 +50,11 @@ export class HlsPlayer {
     return this.#video.currentTime;
   }
 
+  /** There is no session on the server that could be gone. */
+  async gone() {
+    return false;
+  }
+
   /** Figures so far; null where HLS or the browser doesn't tell. */
   async stats() {
     const quality = this.#video.getVideoPlaybackQuality?.();

@@ -25,6 +25,7 @@ const AFTER = {
   disconnected: { state: "reconnecting", next: "webrtc", pause: "backoff" },
   closed: { state: "reconnecting", next: "webrtc", pause: "backoff" },
   stalled: { state: "reconnecting", next: "webrtc", pause: "backoff" },
+  gone: { state: "reconnecting", next: "webrtc", pause: "backoff" }, // the server's process that had it has ended
   token_renewed: { state: "reconnecting", next: "webrtc", pause: "none" },
   hls_lost: { state: "reconnecting", next: "webrtc", pause: "backoff" },
   ended: { state: "waiting", next: "webrtc", pause: "host" },
@@ -145,6 +146,7 @@ export class Player {
       if (this.#stop.signal.aborted) return "aborted";
       if (reason) return reason;
       if (await this.#stalled()) return "stalled";
+      if (await this.#current.gone()) return "gone";
       if (performance.now() > this.#upgradeAt && !document.hidden) await this.#upgrade();
     }
   }

@@ -1,6 +1,6 @@
 // Watching by WebRTC: one WHEP session (draft-ietf-wish-whep), from the offer to the first decoded frame and to its end.
 
-import { Problem } from "../../problem.js";
+import { Problem, bearer, request } from "../../problem.js";
 import { connectionLost } from "../../webrtc/connection.js";
 import { carries, withStereo } from "../../webrtc/sdp.js";
 import { deleteSession, postOffer } from "../../webrtc/signalling.js";
@@ -9,6 +9,8 @@ import { play } from "./autoplay.js";
 const CONNECT_MS = 5000; // no media by then: this network doesn't let WebRTC through
 const KEYFRAME_MS = 12_000; // media arrives but no picture: the host's keyframes are rare, a joiner has to wait for one
 const LOOK_MS = 100;
+const SILENT_MS = 2500; // the server says something over the data channels every second
+const ANSWER_MS = 2000; // for a look at the session
 const SOUND_ALONE_MS = 20_000; // on a link too thin for the picture the server keeps the sound, for 16 s at a time
 
 export class WhepPlayer {
@@ -26,6 +28,7 @@ export class WhepPlayer {
   #media = new MediaStream();
   #expects = "video";
   #frames = { count: 0, since: 0 }; // when the last new frame was seen
+  #heardAt = Infinity; // the last message over the data channels
 
   /**
    * `token()` promises a viewer token or null. Without `video` it plays unseen until `attach`.
@@ -71,6 +74,22 @@ export class WhepPlayer {
     return now - this.#frames.since < SOUND_ALONE_MS ? framesDecoded + audioPackets : framesDecoded;
   }
 
+  /** Whether the server has no such session any more. It is asked when the data channels have fallen silent. */
+  async gone() {
+    const silent = this.channels.reliable.readyState === "open" && performance.now() - this.#heardAt > SILENT_MS;
+    if (!silent || !this.#session?.resource) return false;
+    try {
+      const { resource, token } = this.#session;
+      await request(resource, { headers: bearer(token), signal: AbortSignal.timeout(ANSWER_MS) });
+      return false;
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      const gone = error.code === "not_found";
+      if (gone) this.#session = null; // nothing is left there to delete
+      return gone;
+    }
+  }
+
   /** Figures of the session so far; 0 where nothing was received yet, null where the browser doesn't tell. */
   async stats() {
     const found = { video: {}, audio: {}, pair: {} };
@@ -114,6 +133,9 @@ export class WhepPlayer {
       reliable: pc.createDataChannel("hawker", { negotiated: true, id: 0, ordered: true }),
       live: pc.createDataChannel("hawker-live", { negotiated: true, id: 1, ordered: false, maxRetransmits: 0 }),
     };
+    for (const channel of Object.values(this.channels)) {
+      channel.addEventListener("message", () => (this.#heardAt = performance.now()));
+    }
     const offer = await pc.createOffer();
     await pc.setLocalDescription({ type: "offer", sdp: withStereo(offer.sdp) });
     // The server is ICE-lite and learns our address from our checks: candidates needn't be waited for.
