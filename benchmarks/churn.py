@@ -6,8 +6,8 @@ and is noticed after 30 s. The cycles come in stretches; after each the server i
 has forgotten everybody, and then it is looked at: what it still holds, by /proc and /metrics. A warm-up
 comes first and is not counted; what the stretches leave beyond it is a leak.
 
-Memory is what the allocator keeps at the most viewers that were ever there at once, dead ones included
-that wait to be collected: it reaches that only after some thousand cycles, and is measured from there.
+Memory is what the allocator keeps at the most viewers that were ever there at once: it reaches that only
+after some thousand cycles, and is measured from there.
 
 Exits with 1 when something is left, when memory grew by 5 % or more (in the quick form, which warms up
 less, 15 %), or when a viewer was refused.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -131,6 +132,8 @@ async def _measure(variant: str, viewers: int, seconds: float) -> list[Sample]:
     with contextlib.closing(Listeners(viewers)) as listeners:
         talker, answers = await VARIANTS[variant][1](await listeners.offers())
         await listeners.connect(answers)
+        gc.collect()
+        gc.freeze()  # as the server does once it has started
         stage = Stage(variant, viewers, talker, listeners)
         samples = [
             await stage.stretch(channel, mode, seconds) for channel in CHANNELS for mode in MODES

@@ -42,15 +42,18 @@ class Commands:
             self._control.send(value)
 
 
+NewLoop: TypeAlias = Callable[[], uvloop.Loop]
 Run: TypeAlias = Callable[..., Awaitable[None]]  # (commands, *what it was started with)
 
 
 class Load:
     """The measuring side: starts the process and waits until it is ready."""
 
-    def __init__(self, run: Run, *arguments: Any) -> None:
+    def __init__(self, run: Run, *arguments: Any, loop: NewLoop = uvloop.new_event_loop) -> None:
         self._control, theirs = PROCESSES.Pipe()
-        self._process = PROCESSES.Process(target=_run, args=(theirs, run, *arguments), daemon=True)
+        self._process = PROCESSES.Process(
+            target=_run, args=(theirs, loop, run, *arguments), daemon=True
+        )
         self._process.start()
         theirs.close()
 
@@ -77,10 +80,10 @@ class Load:
         return self._control.recv()
 
 
-def _run(control: Connection, run: Run, *arguments: Any) -> None:
+def _run(control: Connection, loop: NewLoop, run: Run, *arguments: Any) -> None:
     async def until_the_end() -> None:
         with contextlib.suppress(EOFError):
             await run(Commands(control), *arguments)
 
     with contextlib.suppress(KeyboardInterrupt):
-        uvloop.run(until_the_end())
+        uvloop.run(until_the_end(), loop_factory=loop)

@@ -35,13 +35,14 @@ class Cpu:
 
 @dataclass(slots=True)
 class Hold:
-    """The callbacks of one name: how many, and the longest by CPU time and by the wall clock."""
+    """The callbacks of one name: how many, the longest by CPU time and by the wall clock, and all."""
 
     name: str
     calls: int = 0
     over: int = 0  # longer than the loop may be held, by CPU time
     cpu_ms: float = 0.0
     wall_ms: float = 0.0
+    spent_ms: float = 0.0  # CPU time of all
 
 
 class TimedLoop(uvloop.Loop):
@@ -103,7 +104,7 @@ class TimedLoop(uvloop.Loop):
         if phase == "start":
             self._collecting = _clocks()
         else:
-            self._note(COLLECTION, self._collecting)
+            self._note(f"{COLLECTION}, generation {info['generation']}", self._collecting)
 
     def _note(self, name: str, began: tuple[float, float]) -> None:
         cpu_s, wall_s = (now - then for now, then in zip(_clocks(), began, strict=True))
@@ -112,6 +113,7 @@ class TimedLoop(uvloop.Loop):
             hold = self._holds[name] = Hold(name)
         hold.calls += 1
         hold.over += cpu_s > self._limit_s
+        hold.spent_ms += cpu_s * 1000
         hold.cpu_ms = max(hold.cpu_ms, cpu_s * 1000)
         hold.wall_ms = max(hold.wall_ms, wall_s * 1000)
 

@@ -19,18 +19,18 @@ SPS = bytes.fromhex("6742c01fd9005005bb0110000003001000000303c0f1832480")  # x26
 PPS = bytes.fromhex("68cb83cb20")
 
 _IDR, _SLICE = 0x65, 0x61
-_FIRST_SLICE = 0x88
+FIRST_SLICE = 0x88
 
 
 class Picture:
     """One group of pictures, sent over and over; keyframes are of the others' size unless said."""
 
-    def __init__(self, keyframe_bytes: int = FRAME_BYTES) -> None:
+    def __init__(self, keyframe_bytes: int = FRAME_BYTES, frame_bytes: int = FRAME_BYTES) -> None:
         source = random.Random(FRAME_BYTES)
-        sizes = [keyframe_bytes] + [FRAME_BYTES] * (GOP_FRAMES - 1)
+        sizes = [keyframe_bytes] + [frame_bytes] * (GOP_FRAMES - 1)
         self.track: Track = video_track((SPS,), (PPS,))
         self._nals = [
-            bytes((_SLICE if number else _IDR, _FIRST_SLICE)) + source.randbytes(size - 2)
+            bytes((_SLICE if number else _IDR, FIRST_SLICE)) + _no_zeros(source, size - 2)
             for number, size in enumerate(sizes)
         ]
         self._payloads = [join_length_prefixed([nal]) for nal in self._nals]
@@ -49,3 +49,8 @@ class Picture:
     def timestamp(self, frame: int) -> int:
         """Decode time in ticks of 1/90,000 s."""
         return frame * VIDEO_CLOCK_RATE // FRAMES_PER_S
+
+
+def _no_zeros(source: random.Random, size: int) -> bytes:
+    """Random bytes in which no muxer finds a start code."""
+    return source.randbytes(size).replace(b"\0", b"\1")

@@ -15,9 +15,21 @@ import uvloop
 
 from benchmarks.meter import Cpu, Hold, TimedLoop
 from benchmarks.picture import FRAMES_PER_S
-from benchmarks.senders import KEY_BYTES, SALT_BYTES, Job, Rig, Viewer, aiortc_sender, floor, sendto
+from benchmarks.senders import (
+    KEY_BYTES,
+    SALT_BYTES,
+    Job,
+    Rig,
+    Viewer,
+    aiortc_sender,
+    floor,
+    loop,
+    sendto,
+)
 from benchmarks.senders import hawker as hawker_sender
-from mediaserver.rtc.sender import PASS_S, Address
+from mediaserver.rtc.address import UdpAddress
+from mediaserver.rtc.compiled import Unavailable, compiler
+from mediaserver.rtc.sender import PASS_S
 
 Mode = Literal["live", "saturated"]
 MODES: tuple[Mode, ...] = ("live", "saturated")
@@ -38,6 +50,10 @@ VARIANTS = {
 }
 if sys.platform == "linux":  # where GSO is
     VARIANTS["floor"] = Variant("encrypt_into + GSO", floor.start)
+    with contextlib.suppress(Unavailable):
+        compiler()
+        VARIANTS["compiled"] = Variant("Hawker, compiled", hawker_sender.start_compiled)
+        VARIANTS["loop"] = Variant("loop in C", loop.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +89,7 @@ class Phase:
     holds: Sequence[Hold]
 
 
-def new_viewers(addresses: Sequence[Address]) -> list[Viewer]:
+def new_viewers(addresses: Sequence[UdpAddress]) -> list[Viewer]:
     return [
         Viewer(each, secrets.token_bytes(KEY_BYTES), secrets.token_bytes(SALT_BYTES))
         for each in addresses

@@ -11,10 +11,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.cores import only
 
 READY_S = 30.0
 STOP_S = 12.0
@@ -79,16 +81,21 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*settings: str) -> Iterator[Server]:
-    """A server with these settings (`section.key=value`) and a data directory of its own."""
+def serving(
+    *settings: str, program: Sequence[str] = ("-m", "mediaserver"), core: int | None = None
+) -> Iterator[Server]:
+    """A server with these settings (`section.key=value`) and a data directory of its own.
+
+    `program` is what Python runs; `core`, where given, is the only one that the server may use.
+    """
     with tempfile.TemporaryDirectory(prefix="hawker-bench-") as directory:
         log = Path(directory) / "log"
         token = secrets.token_urlsafe(24)
         given = [*SETTINGS, f"data.dir={directory}/data", *settings]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("HAWKER_")}
-        with log.open("wb") as stderr:
+        with log.open("wb") as stderr, only(core):
             process = subprocess.Popen(
-                [sys.executable, "-m", "mediaserver", "serve"]
+                [sys.executable, *program, "serve"]
                 + [part for each in given for part in ("--set", each)],
                 stdout=subprocess.PIPE,
                 stderr=stderr,

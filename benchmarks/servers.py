@@ -1,5 +1,6 @@
 """Whole servers side by side: CPU per packet sent to WebRTC viewers by Hawker, Pion v3 and Janus.
 
+Hawker runs twice, with the sender in Python and with the compiled one, built for the run.
 Each server runs in processes of its own, gets the same stream and sends it to the same light viewers,
 who decrypt with AES-128-GCM. Its CPU time is Linux's schedstat of all its threads; a packet counts when
 it came to a viewer's socket. Two ways of watching: live, at 30 frames/s, where every packet is read,
@@ -43,7 +44,12 @@ from benchmarks.picture import FRAME_BYTES, FRAMES_PER_S, GOP_FRAMES
 
 Mode = Literal["live", "saturated"]
 MODES: tuple[Mode, ...] = ("live", "saturated")
-PEERS: Mapping[str, Peer] = {"hawker": Hawker(), "pion": Pion(), "janus": Janus()}
+PEERS: Mapping[str, Peer] = {
+    "hawker": Hawker(compiled=False),
+    "compiled": Hawker(compiled=True),
+    "pion": Pion(),
+    "janus": Janus(),
+}
 RATES = (120, 180, 270, 400, 600, 900)  # frames/s; 900 is what timestamps in ms can tell apart
 STEP_S = 1.5  # at each of these: viewers must not stand still for as long as consent lasts
 WORTH = 0.5  # of the packets published: when fewer come, a higher rate makes it only worse
@@ -106,11 +112,11 @@ class Result:
         """The median of the rounds."""
         return statistics.median(each.us_per_packet for each in self.of(server, mode))
 
-    def ratio(self, server: str, mode: Mode) -> float | None:
-        """How many times Hawker's CPU per packet, if Hawker ran."""
-        if not self.of("hawker", mode):
+    def ratio(self, server: str, mode: Mode, to: str = "hawker") -> float | None:
+        """How many times the CPU per packet of Hawker, or of another, if that one ran."""
+        if not self.of(to, mode):
             return None
-        return self.us_per_packet(server, mode) / self.us_per_packet("hawker", mode)
+        return self.us_per_packet(server, mode) / self.us_per_packet(to, mode)
 
 
 class ProofFailed(Exception):
@@ -328,8 +334,8 @@ def _show(console: Console, result: Result) -> None:
     for mode in MODES:
         rows = [_row(result, server, mode) for server in result.servers]
         for name in result.missing:
-            rows.append([PEERS[name].title, "missing", *[""] * 5])
-        columns = ["", "µs", "least-most", "x Hawker", "arrived"]
+            rows.append([PEERS[name].title, "missing", *[""] * 6])
+        columns = ["", "µs", "least-most", "x Hawker", "x compiled", "arrived"]
         columns += ["lost", "no core"] if mode == "live" else ["frames/s", "packets/s"]
         report.show_table(console, f"CPU per sent packet, {mode}", columns, rows)
     for server in result.servers:
@@ -348,7 +354,8 @@ def _show(console: Console, result: Result) -> None:
 
 def _row(result: Result, server: str, mode: Mode) -> list[str]:
     samples = result.of(server, mode)
-    cost, ratio = result.us_per_packet(server, mode), result.ratio(server, mode)
+    cost = result.us_per_packet(server, mode)
+    ratios = [result.ratio(server, mode, to) for to in ("hawker", "compiled")]
     costs = [each.us_per_packet for each in samples]
     arrived = sum(each.arrived for each in samples) / sum(each.published for each in samples)
     if mode == "live":
@@ -361,7 +368,7 @@ def _row(result: Result, server: str, mode: Mode) -> list[str]:
         PEERS[server].title,
         f"{cost:.2f}",
         f"{min(costs):.2f}-{max(costs):.2f}",
-        "-" if ratio is None else f"{ratio:.2f}",
+        *["-" if ratio is None else f"{ratio:.2f}" for ratio in ratios],
         f"{arrived:.1%}",
         *last,
     ]
@@ -387,6 +394,10 @@ def _as_json(facts: Mapping[str, str], result: Result) -> dict[str, Any]:
         },
         "times_hawker": {
             mode: {each: result.ratio(each, mode) for each in result.servers} for mode in MODES
+        },
+        "times_compiled": {
+            mode: {each: result.ratio(each, mode, "compiled") for each in result.servers}
+            for mode in MODES
         },
         "samples": [asdict(each) for each in result.samples],
     }

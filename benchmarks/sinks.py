@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # the readers' process need not load it
-    from mediaserver.rtc.sender import Address
+    from mediaserver.rtc.address import UdpAddress
 
 READ_RCVBUF_BYTES = 1 << 20
 UNREAD_RCVBUF_BYTES = 1  # the kernel rounds up to its least: two datagrams
@@ -33,7 +33,7 @@ _BUFFER = bytearray(2048)  # what is read is thrown away
 class Sinks(Protocol):
     """Viewers' sockets; `received` ends the reading, None where nobody reads."""
 
-    addresses: Sequence[Address]
+    addresses: Sequence[UdpAddress]
 
     def received(self) -> int | None: ...
 
@@ -82,7 +82,7 @@ def is_rtp(datagram: bytes | bytearray) -> bool:
 
 
 class _Unread:
-    def __init__(self, addresses: Sequence[Address]) -> None:
+    def __init__(self, addresses: Sequence[UdpAddress]) -> None:
         self.addresses = addresses
 
     def received(self) -> int | None:
@@ -95,7 +95,7 @@ class _Readers:
         self._process = PROCESSES.Process(target=_read, args=(count, theirs), daemon=True)
         self._process.start()
         theirs.close()
-        self.addresses: Sequence[Address] = self._control.recv()
+        self.addresses: Sequence[UdpAddress] = self._control.recv()
 
     def received(self) -> int | None:
         self._control.send("stop")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from benchmarks.loads import Load, Run
 from benchmarks.server import LIVE_S, POLL_S, Server, serving
@@ -19,11 +20,19 @@ PACKETS = "hawker_hub_packets_total"
 
 
 @contextlib.contextmanager
-def on_the_air(publish: Run) -> Iterator[Server]:
-    """`publish(commands, url)` is a load; raises TimeoutError when no packet of it comes."""
-    with serving(*SETTINGS) as server:
+def on_the_air(
+    publish: Run,
+    *arguments: Any,
+    program: Sequence[str] = ("-m", "mediaserver"),
+    core: int | None = None,
+) -> Iterator[Server]:
+    """`publish(commands, url, *arguments)` is a load; `program` and `core` are `serving`'s.
+
+    Raises TimeoutError when no packet of it comes.
+    """
+    with serving(*SETTINGS, program=program, core=core) as server:
         key = server.api("POST", "/v1/rooms", {"id": ROOM, "title": "Show"})["stream_key"]
-        with Load(publish, f"{server.rtmp}/{key}"):
+        with Load(publish, f"{server.rtmp}/{key}", *arguments):
             server.wait_until_live(ROOM)
             until = time.monotonic() + LIVE_S
             while not server.metrics()[PACKETS]:  # a room is live before it has a track

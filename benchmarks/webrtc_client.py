@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -125,13 +125,8 @@ class WebRtcClient(asyncio.DatagramProtocol):
     ) -> None:
         """Check, shake hands, and start to receive; raises TimeoutError."""
         media = answer.medias[0]
-        candidate = media.candidates[0]
         loop = asyncio.get_running_loop()
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        sock.connect((candidate.address, port or candidate.port))
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=sock)
+        self._transport = await self._open(media.candidates, port)
         self._remote = (media.ice_ufrag, media.ice_pwd)
         self._tasks.append(loop.create_task(self._check_forever()))
         async with asyncio.timeout(10):
@@ -149,6 +144,20 @@ class WebRtcClient(asyncio.DatagramProtocol):
             self.channels = DataChannels(self._dtls, lambda c, d: self.on_message(c, d))
             await self.channels.start(5000, 65536)
         self._tasks.append(loop.create_task(self._tick_forever()))
+
+    async def _open(
+        self, candidates: Sequence[sdp.Candidate], port: int | None
+    ) -> asyncio.DatagramTransport:
+        """Connect to one of the server's candidates."""
+        candidate = candidates[0]
+        family = socket.AF_INET6 if ":" in candidate.address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        sock.connect((candidate.address, port or candidate.port))
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: self, sock=sock)
+        return transport
 
     async def close(self) -> None:
         """Say goodbye and free the socket."""

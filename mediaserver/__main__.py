@@ -31,7 +31,8 @@ cli = typer.Typer(
 
 def _settings(values: list[str]) -> list[str]:
     for value in values:
-        if "=" not in value or "." not in value.partition("=")[0]:
+        name, given, _ = value.partition("=")
+        if not given or ("." not in name and name not in Config.model_fields):
             raise typer.BadParameter(f"{value!r} is not SECTION.KEY=VALUE")
     return values
 
@@ -45,7 +46,7 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="SECTION.KEY=VALUE",
-        help="One setting; wins over file and environment. Repeatable.",
+        help="One setting (also workers=N); wins over file and environment. Repeatable.",
         callback=_settings,
     ),
 ]

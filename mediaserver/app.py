@@ -7,7 +7,6 @@ removed, and the store is closed last.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import ssl
 import sys
@@ -16,13 +15,14 @@ from contextlib import AsyncExitStack, contextmanager
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from commerce.errors import AlreadyExists, Refusal
 from commerce.store import SqliteStore
 from config import Config
-from mediaserver.api import problem
+from mediaserver.api import figures, problem
 from mediaserver.api.access_log import AccessLogger
 from mediaserver.api.auth import CALLERS
 from mediaserver.api.connectivity import ConnectivityApi
@@ -41,9 +41,12 @@ from mediaserver.api.whep import WhepApi
 from mediaserver.api.whip import WhipApi
 from mediaserver.banner import Banner
 from mediaserver.child import ChildProcess
+from mediaserver.egress.figures import Figures, add, own
 from mediaserver.egress.hls import HlsEgress, HlsSettings
 from mediaserver.egress.hls_viewers import HlsViewers
+from mediaserver.egress.watching import OneProcess, Watching
 from mediaserver.egress.whep import WhepEgress
+from mediaserver.egress.workers import Workers
 from mediaserver.errors import PeerError
 from mediaserver.hub import Hub, Stream
 from mediaserver.hub.relay import RelayServer
@@ -52,7 +55,10 @@ from mediaserver.ingest.rtmp import RtmpServer
 from mediaserver.ingest.testpattern.host import DemoHost
 from mediaserver.ingest.whip import WhipIngest
 from mediaserver.lifecycle import StartError, binding
-from mediaserver.rtc.transport import Transport, own_addresses
+from mediaserver.rtc import compiled
+from mediaserver.rtc.address import shown
+from mediaserver.rtc.candidates import own_addresses
+from mediaserver.rtc.transport import Transport
 from mediaserver.shop import Shop
 from mediaserver.transcode.supervisor import TranscodeWorker
 from overlay.audit import AuditLog
@@ -97,12 +103,15 @@ class App:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.hub = Hub(config.limits.publisher_grace_s)
-        self.transport = Transport(
-            config.webrtc.host,
-            config.webrtc.port,
-            config.webrtc.public_addresses,
-            config.limits.webrtc_sessions,
-        )
+        self._webrtc: dict[str, Any] = {
+            "host": config.webrtc.host,
+            "port": config.webrtc.port,
+            "public_addresses": config.webrtc.public_addresses,
+            "max_sessions": config.limits.webrtc_sessions,
+            "max_per_address": config.limits.webrtc_sessions_per_address,
+        }
+        self.transport = Transport(**self._webrtc, carrier=compiled.chosen())
+        self._workers: Workers | None = None
         self.http_port = config.http.port
         self.https_port = config.http.https_port
         self._hls_viewers = HlsViewers()
@@ -123,6 +132,11 @@ class App:
         if self.config.demo.enabled:
             await self._start_demo(directory)
 
+    def quiet(self) -> bool:
+        """Whether nobody watches, publishes by WebRTC or listens to a room's events."""
+        watched = self._hls_viewers.total() or self.shop.sessions.opened
+        return not watched and not self.transport.sessions
+
     async def drain(self) -> None:
         """Take no new sessions, tell the publishers, close everything; also after a failed start."""
         await self._stack.aclose()
@@ -139,7 +153,12 @@ class App:
             if self._own_tls
             else None,
             "rtmp": f"rtmp://{_reachable(rtmp.host)}:{rtmp.port}/{RTMP_APP}",
-            "webrtc": [f"{c.address}:{c.port}" for c in self.transport.candidates()],
+            "webrtc": [
+                shown((each.address, each.port))
+                for each in self.transport.candidates()
+                if each.protocol == "udp"
+            ]
+            + [*(self._workers.addresses if self._workers else ())],
             "srt": None,
         }
 
@@ -203,15 +222,14 @@ class App:
         with binding("webrtc.port", config.webrtc.host, config.webrtc.port):
             await self.transport.start()
         self._stack.push_async_callback(self.transport.stop)
-        self.whep = WhepEgress(hub, self.transport, self.shop.channels)
-        self._stack.callback(self.whep.close)
+        self._relay = RelayServer(hub)
+        await self._relay.start()
+        self._stack.push_async_callback(self._relay.close)
+        self.watching = await self._start_viewing()
         self._stack.callback(self.shop.channels.close)
         self._stack.callback(hub.listen(self._tell_room))
         self.whip = WhipIngest(hub, self.transport, self.access)
         self._stack.callback(self.whip.close)
-        self._relay = RelayServer(hub)
-        await self._relay.start()
-        self._stack.push_async_callback(self._relay.close)
         if config.transcode.enabled:
             worker = TranscodeWorker(self._relay.path)
             await worker.start()
@@ -229,6 +247,23 @@ class App:
         doctor = Doctor(hub)
         doctor.start()
         self._stack.callback(doctor.close)
+
+    async def _start_viewing(self) -> Watching:
+        """WebRTC viewers: in this process, or in workers of their own."""
+        config, channels = self.config, self.shop.channels
+        most = config.limits.room_viewers
+        if config.workers == 1:
+            whep = WhepEgress(self.hub, self.transport, channels, most)
+            self._stack.callback(whep.close)
+            return OneProcess(whep, self.hub)
+        admission = self.transport.admission
+        workers = self._workers = Workers(
+            config.workers, self._relay.path, channels, self._webrtc, admission, most
+        )
+        self._stack.push_async_callback(workers.stop)
+        with binding("webrtc.port", config.webrtc.host, config.webrtc.port):
+            await workers.start()
+        return workers
 
     async def _start_http(self, directory: Path) -> None:
         http = self.config.http
@@ -302,13 +337,13 @@ class App:
             pages,
             rooms,
             WhipApi(self.whip, limiter),
-            WhepApi(self.whep, self.access, limiter),
+            WhepApi(self.watching, self.access, limiter),
             HlsApi(self.hls, self.access, self._hls_viewers),
             HealthApi(
                 {
                     "store": lambda: self.store.load(["ready"]),
                     "rtmp": lambda: _listening(self._rtmp),
-                    "webrtc": lambda: _listening(self.transport),
+                    "webrtc": self._webrtc_listens,
                 }
             ),
             ConnectivityApi(self.transport, limiter),
@@ -320,81 +355,21 @@ class App:
         return app
 
     def _metrics(self) -> Metrics:
-        metrics, sender, dropped = Metrics(), self.transport.sender, self.transport.dropped
-        published = self.hub.streams
-        metrics.gauge(
-            "hawker_streams",
-            "Streams on the air.",
-            lambda: sum(1 for name, each in published.items() if each.live and "/" not in name),
-        )
+        metrics = Metrics()
+        figures.add_media(metrics, self.hub, self._figures)
         metrics.gauge(
             "hawker_viewers", "Viewers connected.", self._viewers_by_protocol, ["protocol"]
         )
-        metrics.gauge(
-            "hawker_webrtc_sessions", "WebRTC sessions.", lambda: len(self.transport.sessions)
-        )
-        metrics.counter(
-            "hawker_rtp_packets_sent_total", "RTP packets sent.", lambda: sender.packets
-        )
-        metrics.counter("hawker_rtp_bytes_sent_total", "RTP bytes sent.", lambda: sender.octets)
-        metrics.counter(
-            "hawker_rtp_send_errors_total", "Datagrams not sent.", lambda: sender.errors
-        )
-        metrics.counter(
-            "hawker_rtp_retransmissions_total", "RTP packets sent again.", lambda: sender.resent
-        )
-        metrics.gauge(
-            "hawker_viewer_bandwidth_bps",
-            "What WebRTC viewers' links carry by their own estimate.",
-            self.whep.estimates,
-            ["of"],
-        )
-        metrics.counter(
-            "hawker_rtp_send_passes_total",
-            "Turns of the sender on the loop.",
-            lambda: sender.passes,
-        )
-        metrics.counter(
-            "hawker_rtp_send_pass_seconds_total",
-            "Time of those turns by the wall clock.",
-            lambda: sender.pass_s,
-        )
-        metrics.counter(
-            "hawker_rtp_send_pass_cpu_seconds_total",
-            "CPU time of those turns.",
-            lambda: sender.pass_cpu_s,
-        )
-        metrics.gauge(
-            "hawker_asyncio_tasks", "Tasks of the loop.", lambda: len(asyncio.all_tasks())
-        )
-        metrics.gauge(
-            "hawker_event_sessions",
-            "Sessions that follow a room, by WebSocket and data channel.",
-            lambda: len(self.shop.sessions.opened),
-        )
-        metrics.counter(
-            "hawker_datagrams_dropped_total",
-            "Incoming datagrams that were nobody's.",
-            lambda: {name: getattr(dropped, name) for name in dropped.__slots__},
-            ["reason"],
-        )
-        metrics.counter(
-            "hawker_hub_packets_total",
-            "Access units and audio frames through the hub.",
-            lambda: self.hub.totals().packets,
-        )
-        metrics.counter(
-            "hawker_hub_packets_skipped_total",
-            "Of those, packets that slow readers skipped.",
-            lambda: self.hub.totals().skipped,
-        )
+        figures.add_process(metrics, lambda: len(self.shop.sessions.opened))
+        if self._workers is not None:
+            figures.add_workers(metrics, self._workers)
         return metrics
 
     # -- questions the parts ask ------------------------------------------------------------------
 
     def viewers(self, room: str) -> int:
         """Viewers of a room over all protocols."""
-        return self.whep.viewers(room) + self._hls_viewers.count(room)
+        return self.watching.viewers(room) + self._hls_viewers.count(room)
 
     def epoch_ms(self, room: str) -> int | None:
         """UTC ms of media time 0 in a room that is on the air."""
@@ -417,8 +392,18 @@ class App:
         return f"https://{host}:{self.https_port}" if self._own_tls else None
 
     def _viewers_by_protocol(self) -> dict[str | tuple[str, ...], float]:
-        webrtc = sum(len(channel.broadcast.viewers) for channel in self.whep.channels)
+        webrtc = sum(self.watching.figures().viewers.values())
         return {"webrtc": webrtc, "hls": self._hls_viewers.total()}
+
+    def _figures(self) -> Figures:
+        """Of all processes that have a WebRTC port."""
+        served = self.watching.figures()
+        return served if self._workers is None else add([own(self.transport, self.hub), served])
+
+    async def _webrtc_listens(self) -> None:
+        await _listening(self.transport)
+        if self._workers is not None and not self._workers.ready:
+            raise ConnectionError("no worker is ready")
 
     def _configured_tls(self) -> ssl.SSLContext | None:
         http = self.config.http

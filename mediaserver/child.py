@@ -21,7 +21,7 @@ log = logging.getLogger("hawker.child")
 RESTART_MIN_S = 0.25
 RESTART_MAX_S = 15.0
 STEADY_S = 30.0  # a child that lived so long begins again with the shortest pause
-TERMINATE_S = 1.0  # from SIGTERM to SIGKILL
+TERMINATE_S = 1.0  # from SIGTERM to SIGKILL, where nothing else is said
 LINE_BYTES = 4096  # longer lines of a child are cut
 _PARENT = "HAWKER_PARENT_PID"
 
@@ -40,13 +40,18 @@ class ChildProcess:
         environment: Mapping[str, str] | None = None,
         *,
         secret: str | None = None,
+        terminate_s: float = TERMINATE_S,
     ) -> None:
-        """`secret` is the first line on the child's stdin, which stays open as long as we live."""
+        """`secret` is the first line on the child's stdin, which stays open as long as we live.
+
+        `terminate_s` is what it is given from SIGTERM to SIGKILL.
+        """
         self.name = name
         self.restarts = 0
         self._command = command
         self._environment = dict(environment or {})
         self._secret = secret
+        self._terminate_s = terminate_s
         self._process: Process | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -60,11 +65,17 @@ class ChildProcess:
         self._task = asyncio.create_task(self._watch(await self._spawn()))
 
     async def stop(self) -> None:
-        """End the program, within TERMINATE_S and a moment; calling it again does nothing."""
+        """End the program, within `terminate_s` and a moment; calling it again does nothing."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
+
+    def kill(self) -> None:
+        """End a program that hangs, at once; it is started again."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
 
     async def _spawn(self) -> Process:
         inherited = {
@@ -109,7 +120,7 @@ class ChildProcess:
         try:
             return await process.wait()
         finally:
-            await _end(process)
+            await _end(process, self._terminate_s)
             await asyncio.wait([logging_task], timeout=TERMINATE_S)
             logging_task.cancel()
             self._process = None
@@ -136,13 +147,13 @@ async def _lines(process: Process) -> AsyncIterator[str]:
         yield pending.decode(errors="replace")
 
 
-async def _end(process: Process) -> None:
+async def _end(process: Process, terminate_s: float) -> None:
     if process.returncode is not None:
         return
     with suppress(ProcessLookupError):
         process.terminate()
     with suppress(TimeoutError):
-        async with asyncio.timeout(TERMINATE_S):
+        async with asyncio.timeout(terminate_s):
             await process.wait()
             return
     with suppress(ProcessLookupError):

@@ -13,6 +13,7 @@ from mediaserver.api import problem
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.whep import WhepApi
 from mediaserver.api.whip import WhipApi
+from mediaserver.egress.watching import OneProcess
 from mediaserver.errors import NotFound, Unauthorized
 from tests.rtc.house import KEY, ROOM, House, open_house
 
@@ -67,7 +68,7 @@ async def open_http_house(**options: int | float) -> AsyncIterator[HttpHouse]:
         problem.install(app)
         limiter = AddressLimiter(per_s=1000, burst=1000)
         app.add_routes(WhipApi(house.whip, limiter).routes())
-        app.add_routes(WhepApi(house.whep, access, limiter).routes())
+        app.add_routes(WhepApi(OneProcess(house.whep, house.hub), access, limiter).routes())
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

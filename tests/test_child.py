@@ -197,3 +197,15 @@ def test_only_a_child_whose_parent_is_gone_is_orphaned(monkeypatch: pytest.Monke
     assert not child.orphaned()
     monkeypatch.setenv("HAWKER_PARENT_PID", str(os.getpid()))
     assert child.orphaned()
+
+
+async def test_a_child_that_hangs_is_killed_and_started_again(
+    lines: asyncio.Queue[tuple[str, str]],
+) -> None:
+    process = python("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nsignal.pause()")
+    await process.start()
+    process.kill()
+    assert await line(lines) == ("WARNING", "worker: ended with status -9")
+    assert "restarts in" in (await line(lines))[1]
+    await process.stop()
+    process.kill()  # nothing is there any more

@@ -147,6 +147,7 @@ def test_the_container_exposes_the_default_ports_keeps_its_data_and_is_not_root(
         f"{config.http.https_port}/tcp",
         f"{config.rtmp.port}/tcp",
         f"{config.webrtc.port}/udp",
+        f"{config.webrtc.port}/tcp",
     }
     assert "\nUSER hawker\n" in final
     assert "HAWKER_DATA__DIR=/data" in final

@@ -46,12 +46,22 @@ class Line:
     _report_at: float = 0.0
     _reported: tuple[int, int] = (0, 0)
 
-    def run(self, first: int, last: int, count: int) -> bool:
-        """Count packets that follow each other; False, and nothing is counted, where they do not."""
-        if self.next & 0xFFFF != first or (first + count - 1) & 0xFFFF != last or self.next < 0:
+    def run(self, first: int, count: int) -> bool:
+        """Count packets that follow what came before; False, and nothing is counted, if they do not."""
+        if self.next & 0xFFFF != first or self.next < 0:
             return False
         self.next += count
         self.packets += count
+        return True
+
+    def leap(self, sequence: int, now: float) -> bool:
+        """Note as missing what lies before a later packet; False where nothing does."""
+        number = extend(sequence, self.next)
+        if self.next < 0 or not 0 < number - self.next <= MISSING_MAX - len(self.missing):
+            return False
+        for each in range(self.next, number):
+            self.missing[each] = Missing(now)
+        self.next = number
         return True
 
     def take(self, sequence: int, now: float) -> bool:

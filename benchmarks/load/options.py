@@ -12,7 +12,11 @@ from urllib.parse import urlsplit
 from benchmarks.load.share import Plan
 
 ADMIN_TOKEN = "HAWKER_ADMIN_TOKEN"
-SPREAD_S = 5.0  # at most; a short run joins within a quarter of it
+SPREAD_S = (
+    5.0  # but longer where more than JOINS_PER_S would come; a short run joins in its first part
+)
+JOINS_PER_S = 50.0
+JOINING_SHARE = 0.4  # of the seconds, at most
 ROOM_CHARS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 
 
@@ -38,7 +42,7 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> P
         buyers=given.buyers,
         chatters=given.chatters,
         seconds=given.seconds,
-        spread_s=min(SPREAD_S, given.seconds / 4),
+        spread_s=_spread_s(given.seconds, people),
         loss=given.loss / 100,
         seed=given.seed,
         processes=given.processes,
@@ -47,6 +51,11 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> P
         json=given.json,
         plot=given.plot,
     )
+
+
+def _spread_s(seconds: float, people: int) -> float:
+    """In which all join."""
+    return min(max(SPREAD_S, people / JOINS_PER_S), seconds * JOINING_SHARE)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -18,7 +18,7 @@ from benchmarks.load.figures import Figures
 from benchmarks.load.hls import HlsViewer
 from benchmarks.load.people import Buyer, Chatter
 from benchmarks.load.share import CARRIERS, Share
-from benchmarks.load.stamped_loop import StampedLoop
+from benchmarks.load.stamped_loop import HeadLoop, StampedLoop
 from benchmarks.load.talks import ANSWER_S, ActRefused, ChannelTalk, HttpTalk, SocketTalk, Talk
 from benchmarks.load.viewers import Viewers
 from benchmarks.loads import Commands
@@ -31,7 +31,8 @@ LEAVE_S = 5.0
 def play(control: Connection, share: Share) -> None:
     """The process's main; it answers `join`, `figures` and `leave`. Ctrl-C is the parent's affair."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with asyncio.Runner(loop_factory=StampedLoop) as runner, contextlib.suppress(EOFError):
+    loop = StampedLoop if share.plan.loss else HeadLoop
+    with asyncio.Runner(loop_factory=loop) as runner, contextlib.suppress(EOFError):
         runner.run(_play(control, share))
 
 

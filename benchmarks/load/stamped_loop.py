@@ -22,6 +22,7 @@ import uvloop
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; the socket module has no name for it
 SOL_UDP, UDP_GRO = 17, 104  # linux/udp.h
 READ_BYTES = 65_535
+HEAD_BYTES = 2048  # more than one datagram of ours has
 CONTROL_BYTES = 128
 
 _TIMESPEC = Struct("@ll")
@@ -38,10 +39,17 @@ class BatchProtocol(Protocol):
     def batch_received(self, data: memoryview, size: int, stamp_ns: int) -> None: ...
 
 
+class RunProtocol(Protocol):
+    """`run_received` gets the first datagram of `length` bytes of them, as above."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
+    def run_received(self, head: memoryview, length: int, size: int, stamp_ns: int) -> None: ...
+
+
 class StampedTransport(asyncio.DatagramTransport):
     """A connected UDP socket on the loop; what the socket cannot take at once is lost."""
 
-    def __init__(self, loop: StampedLoop, sock: socket.socket, protocol: BatchProtocol) -> None:
+    def __init__(self, loop: StampedLoop, sock: socket.socket, protocol: Any) -> None:
         super().__init__({"socket": sock})
         self._loop = loop
         self._socket = sock
@@ -78,23 +86,50 @@ class StampedTransport(asyncio.DatagramTransport):
         if length:
             size, stamp_ns = _of(control)
             batch = buffer[:length]
-            self._protocol.batch_received(batch, size or length, stamp_ns or time.time_ns())
+            protocol = cast(BatchProtocol, self._protocol)
+            protocol.batch_received(batch, size or length, stamp_ns or time.time_ns())
+
+
+class HeadTransport(StampedTransport):
+    """Has the kernel copy the first datagram of a run alone, to a RunProtocol."""
+
+    def _read(self) -> None:
+        head = self._loop.head
+        try:
+            length, control, _, _ = self._socket.recvmsg_into(
+                [head], CONTROL_BYTES, socket.MSG_TRUNC
+            )
+        except OSError:
+            return
+        if length:
+            size, stamp_ns = _of(control)
+            protocol = cast(RunProtocol, self._protocol)
+            protocol.run_received(head, length, size or length, stamp_ns or time.time_ns())
 
 
 class StampedLoop(uvloop.Loop):
     """Its datagram endpoints are StampedTransports; only connected sockets are made."""
 
+    transport = StampedTransport
+
     def __init__(self) -> None:
         super().__init__()
         self.buffer = memoryview(bytearray(READ_BYTES))
+        self.head = memoryview(bytearray(HEAD_BYTES))
 
     async def create_datagram_endpoint(  # type: ignore[override]
         self, protocol_factory: Callable[[], Any], *args: Any, sock: socket.socket, **options: Any
     ) -> tuple[StampedTransport, Any]:
         protocol = protocol_factory()
-        transport = StampedTransport(self, sock, cast(BatchProtocol, protocol))
+        transport = self.transport(self, sock, protocol)
         protocol.connection_made(transport)
         return transport, protocol
+
+
+class HeadLoop(StampedLoop):
+    """Its datagram endpoints are HeadTransports."""
+
+    transport = HeadTransport
 
 
 def _of(control: list[tuple[int, int, bytes]]) -> tuple[int, int]:

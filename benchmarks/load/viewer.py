@@ -1,9 +1,9 @@
 """A WHEP viewer that is cheap enough for a thousand in a process, and counts what it gets.
 
 DTLS and ICE are those of the benchmarks' client. RTP headers are in the clear, so that packets are
-counted without decrypting them; of every SAMPLE-th read one packet is decrypted. A read whose first and
-last packets continue the stream is counted as a whole; packets that changed places within one read
-are not noticed.
+counted without decrypting them; of every SAMPLE-th read one packet is decrypted. What the kernel hands
+over together is counted as a whole by its first packet and its length: packets that changed places
+within one read are not noticed. With a loss to be played, each datagram is looked at.
 
 Delay is from the media time of a packet, as the sender reports tell it in UTC, to the kernel's stamp at
 this socket. The server ties media time 0 to the earliest arrivals of its publisher: the publisher's
@@ -57,9 +57,18 @@ class LoadViewer(WebRtcClient):
     def batch_received(self, data: memoryview, size: int, stamp_ns: int) -> None:
         """Of the loop: datagrams of `size` bytes behind each other, received at `stamp_ns` (UTC)."""
         self._stamp_ns = stamp_ns
-        if self.lossy or not self._counted(data, size):
-            for start in range(0, len(data), size):
-                self.datagram_received(bytes(data[start : start + size]), None)
+        for start in range(0, len(data), size):
+            self.datagram_received(bytes(data[start : start + size]), None)
+
+    def run_received(self, head: memoryview, length: int, size: int, stamp_ns: int) -> None:
+        """The same from a loop that reads only the first of them."""
+        self._stamp_ns = stamp_ns
+        count = -(-length // size)
+        if not self._counted(head, length, size, count) and (count == 1 or self.srtp is not None):
+            first = bytes(head[: min(size, length)])
+            self.datagram_received(first, None)
+            if count > 1:
+                self._counted_on(first, count - 1)
 
     def tick(self, now: float) -> None:
         """Ask for what is missing; report once a second."""
@@ -75,25 +84,30 @@ class LoadViewer(WebRtcClient):
     def packets(self) -> int:
         return sum(line.packets for line in self.lines.values())
 
-    def _counted(self, data: memoryview, size: int) -> bool:
-        """Count a read of one stream that goes on; False when it is to be looked at singly."""
-        length = len(data)
-        last_at = (length - 1) // size * size
-        if length - last_at < RTP_BYTES:
+    def _counted(self, head: memoryview, length: int, size: int, count: int) -> bool:
+        """Count a read of one stream that goes on; False when its first packet is to be looked at."""
+        if length < RTP_BYTES:
             return False
-        first, kind, sequence, timestamp, ssrc = _HEADER.unpack_from(data)
+        first, kind, sequence, timestamp, ssrc = _HEADER.unpack_from(head)
         line = self.lines.get(ssrc)
         if line is None or first >> 6 != 2 or 192 <= kind <= 223:
             return False
-        _, last_kind, last, _, last_ssrc = _HEADER.unpack_from(data, last_at)
-        count = last_at // size + 1
-        if last_ssrc != ssrc or 192 <= last_kind <= 223 or not line.run(sequence, last, count):
+        if not line.run(sequence, count) and not (
+            line.leap(sequence, self.clock()) and line.run(sequence, count)
+        ):
             return False
         self._reads += 1
         if self._reads % SAMPLE == 0:
-            self._decrypt(bytes(data[:size]))
+            self._decrypt(bytes(head[: min(size, length)]))
         self._timed(line, timestamp, count)
         return True
+
+    def _counted_on(self, first: bytes, count: int) -> None:
+        """Those behind a first packet that was looked at."""
+        _, _, sequence, timestamp, ssrc = _HEADER.unpack_from(first)
+        line = self.lines.get(ssrc)
+        if line is not None and line.run((sequence + 1) & 0xFFFF, count):
+            self._timed(line, timestamp, count)
 
     def _on_srtp(self, data: bytes) -> None:
         if len(data) < RTP_BYTES:

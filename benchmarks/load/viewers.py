@@ -17,6 +17,7 @@ from mediaserver.rtc.dtls import Certificates
 TICK_S = 0.02
 SILENT_S = 5.0
 FIRST_PACKET_S = 10.0
+JOINS_AT_ONCE = 16  # in a process: with more, their handshakes time out when it falls behind
 
 
 class Viewers:
@@ -32,9 +33,14 @@ class Viewers:
         self._certificate = Certificates().current()
         self._viewers: list[LoadViewer] = []
         self._dropped = 0
+        self._places = asyncio.Semaphore(JOINS_AT_ONCE)
 
     async def join(self, viewer: LoadViewer, url: str, token: str | None = None) -> bool:
         """Have it watch `…/whep/room` until its first packet; False, and counted, when it cannot."""
+        async with self._places:
+            return await self._join(viewer, url, token)
+
+    async def _join(self, viewer: LoadViewer, url: str, token: str | None) -> bool:
         began_at = time.monotonic()
         try:
             await viewer.watch(self._http, url, token)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from benchmarks.picture import Picture
-from mediaserver.rtc.sender import Address
+from mediaserver.rtc.address import UdpAddress
 
 KEY_BYTES, SALT_BYTES = 16, 12
 
@@ -16,7 +16,7 @@ KEY_BYTES, SALT_BYTES = 16, 12
 class Viewer:
     """Where one viewer is, and its SRTP master key and salt (AEAD_AES_128_GCM)."""
 
-    address: Address
+    address: UdpAddress
     key: bytes
     salt: bytes
 

@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from benchmarks.senders import Job
 from mediaserver.protocol.rtp_h264 import packetize
-from mediaserver.rtc.broadcast import MAX_PAYLOAD_BYTES
-from mediaserver.rtc.sender import HEADER_BYTES, TAG_BYTES, UDP_SEGMENT, Address
+from mediaserver.rtc.address import UdpAddress
+from mediaserver.rtc.layer import MAX_PAYLOAD_BYTES
+from mediaserver.rtc.sender import HEADER_BYTES, TAG_BYTES, UDP_SEGMENT
 from mediaserver.rtc.srtp import LABEL_ENCRYPTION, LABEL_SALT, derive
 
 PAYLOAD_TYPE = 102
@@ -34,7 +35,7 @@ class FloorRig:
         self._buffer = memoryview(bytearray(65_536))
         self._ssrc = secrets.randbits(31)
         self._index = secrets.randbelow(0x4000)
-        self._viewers: list[tuple[_Encrypt, int, Address]] = [
+        self._viewers: list[tuple[_Encrypt, int, UdpAddress]] = [
             (
                 AESGCM(derive(each.key, each.salt, LABEL_ENCRYPTION, 16)).encrypt_into,
                 int.from_bytes(derive(each.key, each.salt, LABEL_SALT, 12), "big"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Callable, Hashable
 from functools import partial
+from pathlib import Path
 
 from aiortc.rtcdtlstransport import SRTP_AEAD_AES_128_GCM
 
@@ -13,7 +15,9 @@ from benchmarks import senders
 from benchmarks.senders import Job
 from mediaserver.egress.whep import WhepEgress
 from mediaserver.hub import Hub
+from mediaserver.rtc import compiled
 from mediaserver.rtc.dtls import SrtpKeys
+from mediaserver.rtc.sender import Carrier
 from mediaserver.rtc.srtp import Srtp
 from mediaserver.rtc.transport import Transport
 from mediaserver.rtc.viewer import Viewer
@@ -104,6 +108,18 @@ class HawkerRig:
 
 
 async def start(job: Job) -> HawkerRig:
-    transport = Transport("127.0.0.1", 0)
+    """With the sender in Python."""
+    return await _start(job, None)
+
+
+async def start_compiled(job: Job) -> HawkerRig:
+    """With the compiled sender, built for this run; raises Unavailable."""
+    with tempfile.TemporaryDirectory(prefix="hawker-bench-") as made:
+        compiled.build(Path(made))
+        return await _start(job, compiled.load(Path(made)))
+
+
+async def _start(job: Job, carrier: Carrier | None) -> HawkerRig:
+    transport = Transport("127.0.0.1", 0, carrier=carrier)
     await transport.start()
     return HawkerRig(job, transport)

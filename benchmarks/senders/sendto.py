@@ -13,7 +13,7 @@ from pylibsrtp import Policy, Session
 
 from benchmarks.senders import Job
 from mediaserver.protocol.rtp_h264 import packetize
-from mediaserver.rtc.broadcast import MAX_PAYLOAD_BYTES
+from mediaserver.rtc.layer import MAX_PAYLOAD_BYTES
 
 PAYLOAD_TYPE = 102
 _HEADER = struct.Struct("!BBHII")

@@ -12,11 +12,10 @@ from aiohttp import web
 
 from mediaserver.api.body import read_body
 from mediaserver.api.preconditions import NO_STORE, etag, if_match
-from mediaserver.errors import NotFound, PeerError, Unauthorized
+from mediaserver.errors import PeerError, Unauthorized
 from mediaserver.protocol import sdp_fragment
 from mediaserver.protocol.sdp_fragment import MAX_FRAGMENT_BYTES
-from mediaserver.rtc.session import Handler, Session
-from mediaserver.rtc.transport import Transport
+from mediaserver.rtc.resources import Resources
 
 OFFER_BYTES = 64 << 10  # Chromium's offers are 7 kB
 OFFER_TYPE = "application/sdp"
@@ -50,22 +49,14 @@ class OtherIceSession(PeerError):
 
 
 class Sessions:
-    """The session resources of one protocol: those of the port whose handler is of one class."""
+    """The session resources of one protocol over HTTP."""
 
-    def __init__(self, transport: Transport, handler: type[Handler]) -> None:
-        self._transport = transport
-        self._handler = handler
-
-    def find(self, resource: str) -> Session:
-        """Raises NotFound."""
-        session = self._transport.sessions.get(resource)
-        if session is None or not isinstance(session.handler, self._handler):
-            raise NotFound("no such session")
-        return session
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
 
     async def get(self, request: web.Request) -> web.Response:
         """A session has no representation: 204 while it is there (RFC 9725 §4.1)."""
-        self.find(request.match_info["resource"])
+        await self._resources.find(request.match_info["resource"])
         return web.Response(status=204, headers={**CORS, **NO_STORE})
 
     async def patch(self, request: web.Request) -> web.Response:
@@ -75,27 +66,28 @@ class Sessions:
         ProtocolError.
         """
         resource = request.match_info["resource"]
-        self.find(resource)
+        await self._resources.find(resource)
         body = await _read(request, sdp_fragment.MEDIA_TYPE, MAX_FRAGMENT_BYTES, ACCEPT_PATCH)
-        session = self.find(resource)  # it may have ended meanwhile
+        session = await self._resources.find(resource)  # it may have ended meanwhile
         if not if_match(request, session.ufrag):
             raise OtherIceSession("If-Match names an ICE session that is not the newest")
         peer = sdp_fragment.parse(body).credentials
         if peer is None or peer == session.peer:
             return web.Response(status=204, headers=CORS)
-        restarted = sdp_fragment.serialize(self._transport.restart_ice(session, peer))
-        headers = {**CORS, **etag(session.ufrag)}
-        return web.Response(body=restarted, content_type=sdp_fragment.MEDIA_TYPE, headers=headers)
+        restarted = await self._resources.restart_ice(resource, peer)
+        headers = {**CORS, **etag(restarted.ufrag)}
+        return web.Response(
+            body=restarted.fragment, content_type=sdp_fragment.MEDIA_TYPE, headers=headers
+        )
 
-    def created(
-        self, answer: str, path: str, resource: str, links: str | None = None
-    ) -> web.Response:
-        """201 with the answer; `path` is that of the new session's resource."""
-        headers = {**CORS, **etag(self.find(resource).ufrag), "Location": path}
-        if links is not None:
-            headers["Link"] = links
-        body = answer.encode()  # bytes: with text, aiohttp would put a charset behind the type
-        return web.Response(status=201, body=body, content_type=OFFER_TYPE, headers=headers)
+
+def created(answer: str, path: str, ufrag: str, links: str | None = None) -> web.Response:
+    """201 with the answer; `path` is that of the new session's resource, `ufrag` is ours."""
+    headers = {**CORS, **etag(ufrag), "Location": path}
+    if links is not None:
+        headers["Link"] = links
+    body = answer.encode()  # bytes: with text, aiohttp would put a charset behind the type
+    return web.Response(status=201, body=body, content_type=OFFER_TYPE, headers=headers)
 
 
 async def read_offer(request: web.Request) -> bytes:

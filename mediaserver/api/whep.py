@@ -14,22 +14,23 @@ from mediaserver.api.signalling import (
     PATCH_REFUSALS,
     Sessions,
     bearer,
+    created,
     endpoint_options,
     read_offer,
     session_options,
 )
-from mediaserver.egress.whep import WhepEgress, WhepSession
+from mediaserver.egress.watching import Offered, Watching
 from mediaserver.protocol import sdp_fragment
 
 
 class WhepApi:
     """Handlers of `/whep/{room}`."""
 
-    def __init__(self, egress: WhepEgress, access: Access, limiter: AddressLimiter) -> None:
-        self._egress = egress
+    def __init__(self, watching: Watching, access: Access, limiter: AddressLimiter) -> None:
+        self._watching = watching
         self._access = access
         self._limiter = limiter
-        self._sessions = Sessions(egress.transport, WhepSession)
+        self._sessions = Sessions(watching)
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -66,14 +67,15 @@ class WhepApi:
     )
     async def _post(self, request: web.Request) -> web.Response:
         self._limiter.check(request.remote)
+        self._watching.admission.check(request.remote)
         room = request.match_info["room"]
         token = bearer(request)
         await self._access.watch(room, token)
         offer = await read_offer(request)
-        resource, answer = self._egress.watch(room, offer, token)
+        answered = await self._watching.watch(Offered(room, offer, token, request.remote or ""))
         events = f'</v1/rooms/{room}/events>; rel="urn:hawker:events"'
-        path = f"/whep/{room}/{resource}"
-        return self._sessions.created(answer, path, resource, events)
+        path = f"/whep/{room}/{answered.resource}"
+        return created(answered.answer, path, answered.ufrag, events)
 
     @operation(
         "See whether WHEP is spoken here",
@@ -120,5 +122,5 @@ class WhepApi:
         description="The path is the `Location` that POST gave; who knows it may end the session.",
     )
     async def _delete(self, request: web.Request) -> web.Response:
-        self._egress.delete(request.match_info["resource"])
+        await self._watching.delete(request.match_info["resource"])
         return web.Response(headers=CORS)

@@ -11,6 +11,7 @@ from mediaserver.api.signalling import (
     CORS,
     PATCH_REFUSALS,
     Sessions,
+    created,
     endpoint_options,
     read_offer,
     required_bearer,
@@ -18,6 +19,7 @@ from mediaserver.api.signalling import (
 )
 from mediaserver.ingest.whip import WhipIngest, WhipPublisher
 from mediaserver.protocol import sdp_fragment
+from mediaserver.rtc.resources import TransportResources
 
 
 class WhipApi:
@@ -26,7 +28,8 @@ class WhipApi:
     def __init__(self, ingest: WhipIngest, limiter: AddressLimiter) -> None:
         self._ingest = ingest
         self._limiter = limiter
-        self._sessions = Sessions(ingest.transport, WhipPublisher)
+        self._publishers = TransportResources(ingest.transport, WhipPublisher)
+        self._sessions = Sessions(self._publishers)
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -60,10 +63,14 @@ class WhipApi:
     )
     async def _post(self, request: web.Request) -> web.Response:
         self._limiter.check(request.remote)
+        admission = self._ingest.transport.admission
+        admission.check(request.remote)
         key = required_bearer(request)
         offer = await read_offer(request)
         resource, answer = await self._ingest.publish(key, offer, request.remote or "")
-        return self._sessions.created(answer, f"/whip/{resource}", resource)
+        admission.count(request.remote, resource)
+        ufrag = self._publishers.session(resource).ufrag
+        return created(answer, f"/whip/{resource}", ufrag)
 
     @operation(
         "See whether WHIP is spoken here",

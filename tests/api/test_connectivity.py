@@ -91,8 +91,10 @@ async def test_without_an_offer_there_are_credentials_for_checks_as_json() -> No
         told = await reply.json()
         (session,) = here.transport.sessions.values()
         assert (told["ufrag"], told["password"]) == (session.ufrag, session.password)
-        udp = {"address": "127.0.0.1", "port": here.transport.port, "protocol": "udp"}
-        assert told["candidates"] == [udp]
+        port = here.transport.port
+        assert told["candidates"] == [
+            {"address": "127.0.0.1", "port": port, "protocol": each} for each in ("udp", "tcp")
+        ]
 
 
 @virtual_time

@@ -20,10 +20,10 @@ import pytest
 from benchmarks.load import main
 from benchmarks.load.figures import Figures, Histogram
 from benchmarks.load.hls import parse_media
-from benchmarks.load.line import ASK_AFTER_S, GIVE_UP_S, Line
+from benchmarks.load.line import ASK_AFTER_S, GIVE_UP_S, MISSING_MAX, Line
 from benchmarks.load.options import ADMIN_TOKEN, parse
 from benchmarks.load.plot import Curve, Panel, svg
-from benchmarks.load.stamped_loop import StampedLoop
+from benchmarks.load.stamped_loop import HeadLoop, StampedLoop
 from benchmarks.server import POLL_S, Server, serving
 from mediaserver.protocol import rtcp
 
@@ -143,13 +143,22 @@ def new_line() -> Line:
     return line
 
 
-def test_a_run_that_follows_is_counted_at_once_and_any_other_is_looked_at_singly() -> None:
+def test_a_run_that_follows_is_counted_at_once_and_one_behind_a_gap_once_the_gap_is_noted() -> None:
     line = new_line()
-    assert line.run(65_531, 3, 9)  # the 16 bits wrap
+    assert line.run(65_531, 9)  # the 16 bits wrap
     assert line.packets == 10
-    assert not line.run(5, 6, 2)  # 4 is missing
-    assert not line.run(4, 6, 2)  # one of three is missing within
-    assert line.packets == 10
+    assert not line.run(5, 2)  # 4 is missing
+    assert not line.leap(4, 1.0)  # nothing is missing before it
+    assert line.leap(5, 1.0)
+    assert line.run(5, 2)
+    assert line.packets == 12
+    assert line.due(1.001 + ASK_AFTER_S) == [4]
+
+
+def test_more_than_a_viewer_may_miss_is_not_noted_one_by_one() -> None:
+    line = new_line()
+    assert not line.leap((65_531 + MISSING_MAX + 1) & 0xFFFF, 1.0)
+    assert line.missing == {}
 
 
 def test_what_is_missing_is_asked_for_and_mended_or_given_up() -> None:
@@ -241,16 +250,22 @@ def test_a_plot_is_well_formed_and_holds_its_curves_within_the_scale() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's stamps are Linux's")
-def test_the_loop_hands_over_datagrams_sent_at_once_in_one_read_with_the_kernels_stamp() -> None:
+@pytest.mark.parametrize("loop", [StampedLoop, HeadLoop])
+def test_the_loop_hands_over_datagrams_sent_at_once_in_one_read_with_the_kernels_stamp(
+    loop: type[StampedLoop],
+) -> None:
     class Reader:
         def __init__(self) -> None:
-            self.reads: list[tuple[bytes, int, int]] = []
+            self.reads: list[tuple[bytes, int, int, int]] = []
 
         def connection_made(self, transport: object) -> None:
             pass
 
         def batch_received(self, data: memoryview, size: int, stamp_ns: int) -> None:
-            self.reads.append((bytes(data), size, stamp_ns))
+            self.run_received(data, len(data), size, stamp_ns)
+
+        def run_received(self, head: memoryview, length: int, size: int, stamp_ns: int) -> None:
+            self.reads.append((bytes(head[:size]), length, size, stamp_ns))
             done.set()
 
     async def receive() -> None:
@@ -260,18 +275,19 @@ def test_the_loop_hands_over_datagrams_sent_at_once_in_one_read_with_the_kernels
             each.setblocking(False)
         ours.connect(theirs.getsockname())
         theirs.connect(ours.getsockname())
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: reader, sock=ours)
+        running = asyncio.get_running_loop()
+        transport, _ = await running.create_datagram_endpoint(lambda: reader, sock=ours)
         before_ns = time.time_ns()
-        theirs.sendmsg([b"a" * 1000 + b"b" * 500], [(17, 103, (1000).to_bytes(2, "little"))])
+        segments = [b"a" * 1000, b"a" * 1000, b"b" * 500]
+        theirs.sendmsg(segments, [(17, 103, (1000).to_bytes(2, "little"))])
         async with asyncio.timeout(5):
             await done.wait()
         transport.close()
         theirs.close()
-        (data, size, stamp_ns) = reader.reads[0]
-        assert (len(data), size) == (1500, 1000)
+        (first, length, size, stamp_ns) = reader.reads[0]
+        assert (first, length, size) == (b"a" * 1000, 2500, 1000)
         assert before_ns <= stamp_ns <= time.time_ns()
 
     reader, done = Reader(), asyncio.Event()
-    with asyncio.Runner(loop_factory=StampedLoop) as runner:
+    with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(receive())

@@ -62,7 +62,7 @@ def test_a_small_run_shows_both_modes_and_names_who_is_missing(
     saved = tmp_path / "servers.json"
     assert servers.main(["--quick", "--viewers", "3", "--json", str(saved)]) == 0
     result = json.loads(saved.read_text("utf-8"))
-    assert set(result["missing"]) == {"pion", "janus"}
+    assert set(result["missing"]) == {"compiled", "pion", "janus"}
     assert result["times_hawker"] == {"live": {"hawker": 1.0}, "saturated": {"hawker": 1.0}}
     live, saturated = result["samples"]
     assert live["arrived"] == live["published"]

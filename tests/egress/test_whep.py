@@ -7,7 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import aioice.ice
@@ -21,10 +21,10 @@ from benchmarks.webrtc_client import WebRtcClient
 from mediaserver.egress.whep import REPORTS_PER_PASS
 from mediaserver.errors import Conflict, NotFound, NotLive, ProtocolError, Unavailable
 from mediaserver.media import OPUS_CLOCK_RATE, VIDEO_CLOCK_RATE
-from mediaserver.protocol import rtcp, rtp, rtp_rtx, sdp
-from mediaserver.rtc.broadcast import Line
+from mediaserver.protocol import rtcp, rtp, sdp
 from mediaserver.rtc.dtls import Certificate
-from mediaserver.rtc.receiver import RtpReceiver
+from mediaserver.rtc.line import Line
+from tests.egress.rtx_client import RtxClient, with_rtx
 from tests.http_house import PRIVATE, TOKEN, open_http_house
 from tests.packager.encoding import Encode, encode
 from tests.rtc.house import ROOM, House, Received, open_house
@@ -151,14 +151,6 @@ async def test_an_m_line_that_cannot_be_had_gets_port_0_and_the_rest_is_answered
         house.whep.delete(next(iter(house.transport.sessions)))
 
 
-def with_rtx(text: str) -> str:
-    """A light client's offer, with retransmissions of video in a stream of their own."""
-    return (
-        text.replace("RTP/SAVPF 96\r\n", "RTP/SAVPF 96 97\r\n")
-        .replace("a=rtpmap:96 ", "a=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\na=rtpmap:96 ")
-    )  # fmt: skip
-
-
 async def test_rtx_is_answered_with_its_payload_type_and_its_source() -> None:
     async with open_house() as house:
         house.publish()
@@ -237,7 +229,7 @@ async def test_a_refused_offer_leaves_those_who_watch_alone() -> None:
         with pytest.raises(Unavailable):
             house.whep.watch(ROOM, offer().encode())
         assert len(house.whep.channels) == 1
-        assert stream.readers == 1
+        assert stream.readers == 2  # its picture and its sound
 
 
 async def test_what_is_refused_by_its_state_is_refused_by_its_class() -> None:
@@ -552,37 +544,6 @@ async def test_five_percent_loss_each_way_is_mended() -> None:
             assert received.gaps <= 3
             assert len(seen) >= 0.98 * 300
             assert viewer.skips == 0
-
-
-class Repairs(RtpReceiver):
-    """Hands retransmissions to the receiver of their originals, as they come."""
-
-    def __init__(self, original: RtpReceiver, ssrc: int) -> None:
-        super().__init__(VIDEO_CLOCK_RATE, lambda packet, gap: None, lambda ssrc, lost: None)
-        self.original = original
-        self.original_ssrc = ssrc
-
-    def receive(self, packet: rtp.RtpPacket, now: float) -> None:
-        sequence, payload = rtp_rtx.parse(packet.payload)
-        self.received += 1
-        again = replace(packet, sequence=sequence, payload=payload, ssrc=self.original_ssrc)
-        self.original.receive(again, now)
-
-
-class RtxClient(WebRtcClient):
-    """A light client that takes retransmissions in a stream of their own."""
-
-    repairs: Repairs
-
-    def offer(self, data: bool = True) -> str:
-        return with_rtx(super().offer(data))
-
-    async def connect(
-        self, answer: sdp.Offer, *, port: int | None = None, data: bool = True
-    ) -> None:
-        await super().connect(answer, port=port, data=data)
-        ((ssrc, rtx_ssrc),) = answer.medias[0].rtx_ssrcs.items()
-        self.repairs = self._receivers[rtx_ssrc] = Repairs(self._receivers[ssrc], ssrc)
 
 
 @virtual_time

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -298,3 +300,30 @@ async def test_a_real_whep_session_gets_hello_an_answer_and_a_card(
         async with asyncio.timeout(5):
             while house.sessions.count(ROOM):
                 await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("leaves", ["closed", "hung up"])
+async def test_a_viewer_who_has_gone_is_freed_without_a_collection(
+    house: House, channels: DataChannels, wire: Wire, leaves: str
+) -> None:
+    channels.opened("one", ROOM, house.token("ana"), wire.send, wire.hang_up)
+    await wire.of("hello")
+    channels.received("one", ask("like", n=1))
+    await wire.of("reply")
+    await house.feed.publish(ROOM, "card.pinned", {"card": "crd_1"})  # its copies are under way
+    await wire.of("card.pinned")
+    gc.collect()
+    gc.disable()
+    try:
+        viewer = weakref.ref(channels._viewers["one"])
+        (session,) = map(weakref.ref, house.sessions.opened)
+        if leaves == "hung up":
+            for opened in list(house.sessions.opened):
+                opened.close("going_away")
+            del opened
+            await wire.until(lambda: wire.hung_up)
+        channels.closed("one")
+        await asyncio.sleep(0.05)
+        assert viewer() is None and session() is None
+    finally:
+        gc.enable()
