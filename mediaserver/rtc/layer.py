@@ -296,7 +296,7 @@ class Layer:
 
     def _release_group(self) -> None:
         self._release_pending(max(GROUP_PACKETS, -(-len(self._pending) // DRAIN_TICKS)))
-        if self._pending:
+        if self._pending or self._late:
             self._arm()
 
     def _release_pending(self, count: int) -> None:
