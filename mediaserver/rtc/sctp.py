@@ -1,8 +1,9 @@
 """aiortc's SCTP (RFC 9260) with a short way for what every message passes: send, bundle, acknowledge.
 
-aiortc spends a task on each message, a datagram on each chunk and a coroutine on each step. Here the
-messages of one turn of the loop leave together, as many to a packet as fit (§6.10), and the
-acknowledgement that reports no loss is read without chunk objects. The rest is aiortc's own: set-up,
+aiortc spends a task on each message, a datagram on each chunk and a coroutine on each step. Here a
+message leaves from within `send` while nothing waits, those that follow it in the same turn of the loop
+leave together, as many to a packet as fit (§6.10), and the acknowledgement that reports no loss is read
+without chunk objects. The rest is aiortc's own: set-up,
 gap reports, fast retransmit, abandonment (RFC 3758), stream resets (RFC 6525). Its coroutines never
 wait, since a datagram is sent at once, and are run to their end on the spot.
 
@@ -15,6 +16,7 @@ A path must not feed the peer's answer into `receive` while `flush` is still sen
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import struct
 import time
@@ -50,6 +52,9 @@ DATA_HEADER_BYTES = 16
 BUNDLE_BYTES = SCTP_MAX_PACKET_LENGTH - HEADER_BYTES
 BURST_BYTES = 4 * USERDATA_MAX_LENGTH  # at once (§6.1 D)
 RECOVERY_BURST_BYTES = 2 * USERDATA_MAX_LENGTH  # in fast recovery, as aiortc has it
+TURN_S = 0.001  # what uvloop's clock shows of one turn of the loop
+WHOLE = SCTP_DATA_FIRST_FRAG | SCTP_DATA_LAST_FRAG
+WHOLE_UNORDERED = WHOLE | SCTP_DATA_UNORDERED
 SERIAL, HALF = (1 << 32) - 1, 1 << 31  # of TSNs (RFC 1982): b is not after a when a - b < HALF
 SACK = SackChunk.type
 SACK_CHUNK_BYTES = 16  # without gaps or duplicates
@@ -159,6 +164,7 @@ class Sctp(RTCSctpTransport):
         self._packets = packets
         self._flush_due = False
         self._lost = False  # whether chunks wait to be sent again
+        self._spoke_at = -_NEVER  # by the loop's clock
         self._peer_window = 1 << 17  # bytes; until the first SACK the congestion window is smaller
         self._t3_due = _NEVER
         self._t3_wakes = _NEVER
@@ -285,9 +291,9 @@ class Sctp(RTCSctpTransport):
     def send(
         self, channel: RTCDataChannel, data: str | bytes, most_bytes: float = math.inf
     ) -> bool:
-        """Queue a message until the loop's next turn, unless more than `most_bytes` wait already.
+        """Send a message, or queue it until the loop's next turn behind another of this one.
 
-        Raises ValueError when it is longer than the peer takes. aiortc's `bufferedAmount` stays 0.
+        False when more than `most_bytes` wait already. Raises ValueError when it is longer than the peer takes. aiortc's `bufferedAmount` stays 0.
         """
         stream = self._streams[channel]
         if stream.queued_bytes > most_bytes:
@@ -296,6 +302,9 @@ class Sctp(RTCSctpTransport):
         limit = self._remote_max_message_size
         if limit and len(payload) > limit:
             raise ValueError(f"{len(payload)} bytes to a peer that takes {limit}")
+        if len(payload) <= USERDATA_MAX_LENGTH and self._is_quiet():
+            self._send_only(stream, protocol, payload)
+            return True
         stream.queued_bytes += len(payload)
         self._data_channel_queue.append((channel, protocol, payload))
         if not self._flush_due:
@@ -331,12 +340,8 @@ class Sctp(RTCSctpTransport):
         """
         if self._association_state is not ESTABLISHED:
             return
-        if self._is_alone():
-            self._cut_next_message()
-            self._send_body(self._take_only())
-        else:
-            for body in bundles(self._due()):
-                self._send_body(body)
+        for body in bundles(self._due()):
+            self._send_body(body)
         if self._reconfig_queue:  # it may have waited for these messages
             finish(super()._transmit_reconfig())
 
@@ -396,26 +401,36 @@ class Sctp(RTCSctpTransport):
         if self._sent_queue and self._t3_due == _NEVER:
             self._t3_restart()
 
-    def _is_alone(self) -> bool:
-        """Whether one chunk is all there is to be sent, and nothing is in flight: as with most."""
-        queue = self._data_channel_queue
-        return (
-            len(queue) == 1
-            and len(queue[0][2]) <= USERDATA_MAX_LENGTH
-            and not (self._sent_queue or self._outbound_queue)
-            and not (self._lost or self._forward_tsn_chunk)
-        )
+    def _is_quiet(self) -> bool:
+        """Whether a message may leave now: none went in this turn, nothing waits, windows are open."""
+        now = self._clock.time()
+        if now - self._spoke_at < TURN_S or self._association_state is not ESTABLISHED:
+            return False
+        if self._data_channel_queue or self._outbound_queue or self._reconfig_queue:
+            return False
+        if self._lost or self._forward_tsn_chunk or self._fast_recovery_exit is not None:
+            return False
+        self._spoke_at = now
+        flight = self._flight_size
+        return not flight or (flight < self._cwnd and flight < self._peer_window)
 
-    def _take_only(self) -> bytes:
-        """The one chunk there is, while nothing is in flight."""
-        chunk = cast(Outgoing, self._outbound_queue.popleft())
+    def _send_only(self, stream: Stream, protocol: int, data: bytes) -> None:
+        """Send a message of one chunk while nothing else is to be sent."""
+        tsn, sequence, flags = self._local_tsn, 0, WHOLE_UNORDERED
+        if stream.ordered:
+            sequence, flags = self._outbound_stream_seq.get(stream.id, 0), WHOLE
+            self._outbound_stream_seq[stream.id] = (sequence + 1) & 0xFFFF
+        self._local_tsn = (tsn + 1) & SERIAL
+        chunk = Outgoing(flags, tsn, stream, sequence, protocol, data)
         self._sent_queue.append(chunk)
-        self._flight_size = chunk._book_size
+        self._flight_size += chunk._book_size
         chunk._in_flight = True
         chunk._sent_count = 1
         chunk._sent_time = time.time()
-        self._t3_restart()
-        return chunk.wire
+        if self._t3_due == _NEVER:
+            self._t3_restart()
+        with contextlib.suppress(ConnectionError):  # the session ends already
+            self._send_body(chunk.wire)
 
     def _cut_next_message(self) -> bool:
         """Make chunks of the message queued longest; False when there is none."""

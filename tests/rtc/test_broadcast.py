@@ -23,7 +23,7 @@ from mediaserver.rtc.layer import (
     TICK_S,
 )
 from mediaserver.rtc.line import RING_S
-from mediaserver.rtc.sender import Sender
+from mediaserver.rtc.sender import SLICE_S, Sender
 from mediaserver.rtc.viewer import WRAP_GUARD, Viewer
 from tests.rtc.players import CM, GCM, VIDEO_TYPE, Player, gapless, udp_socket
 from tests.rtc.stage import Stage, access_units, slices
@@ -551,3 +551,25 @@ async def test_a_malformed_packet_is_refused_and_the_next_goes_out() -> None:
         await stage.play(1.0)
         shows_everything(player, stage, first_picture=0)
         assert {each.payload_type for each in player.video} == {VIDEO_TYPE}
+
+
+@virtual_time
+async def test_who_waits_begins_with_the_keyframe_even_in_a_turn_that_has_too_many() -> None:
+    with Stage(Pictures(gop=1000)) as stage:
+        await stage.play(0.5)
+        joined = [stage.join() for _ in range(5)]
+        await stage.play(1.0)
+        for _, viewer in joined:
+            stage.broadcast.skip_to_keyframe(viewer)
+        source = stage.broadcast.source
+        steps = iter(range(1000))
+        source.clock = lambda: now() + next(steps) * SLICE_S / 3  # each step takes so long
+        stage.feed(keyframe=True, size=1000)
+        assert 0 < len(source.waiting) < 5
+        source.clock = now
+        await stage.play(0.5)
+        assert not source.waiting
+        for player, _ in joined:
+            shown = slices(access_units(player.video))
+            assert shown[-16:] == stage.pictures.payloads[-16:]  # the keyframe and all after it
+            assert player.failed == player.doubled == 0
