@@ -38,6 +38,7 @@ READ_SLICE_S = 0.001  # of a turn of the loop; the sender's is about as long
 READS_PER_LOOK = 16  # between two looks at the clock: 0.05 to 0.2 ms
 TCP_CONNECTIONS = 2  # of a session, on average: browsers try the addresses of their own network
 SWEEP_S = 1.0
+SWEPT_A_TURN = 250  # sessions: 0.2 ms
 # the RTCP feedback that both sides of a session are offered (RFC 4585, RFC 5104, REMB)
 FEEDBACK = frozenset({"nack", "nack pli", "ccm fir", "goog-remb"})
 
@@ -322,12 +323,18 @@ class Transport:
     def _sweep(self) -> None:
         self._arm_sweep()
         now = self.clock()
-        for session in list(self.sessions.values()):
+        self._look_at(list(self.sessions.values()), now)
+        for callback in list(self._sweeps):
+            callback(now)
+
+    def _look_at(self, sessions: list[Session], now: float) -> None:
+        """Close those that are overdue, a part of them in each turn of the loop."""
+        for session in sessions[:SWEPT_A_TURN]:
             reason = session.overdue(now)
             if reason is not None:
                 self.close(session, reason)
-        for callback in list(self._sweeps):
-            callback(now)
+        if rest := sessions[SWEPT_A_TURN:]:
+            asyncio.get_running_loop().call_soon(self._look_at, rest, now)
 
 
 def _hang_up(address: Address) -> None:
