@@ -2,10 +2,10 @@
 
 Channel 0 is ordered and reliable and carries what is for this viewer alone: `hello`, replies, its own
 events, and what it missed. Channel 1 is unordered and never sends again: there each public event goes
-out COPIES times, COPY_S apart, which gets it through loss in a twentieth of the second that SCTP would
-take; the viewer knows copies by their `seq`, and a gap by the `seq` event of every second, and asks
+out again a little later, and again (`copies`), which gets it through loss in a twentieth of the second
+that SCTP would take; the viewer knows copies by their `seq`, and a gap by the `seq` event of every second, and asks
 channel 0 by `resume`. Of a burst only the last COPIED events are sent again: they show the gap too,
-and a message costs some 100 µs. Messages may come on either channel.
+and a message costs some 20 µs. Messages may come on either channel.
 
 A viewer's messages choose its format: msgpack, until it sends text, which is answered in JSON.
 """
@@ -17,14 +17,14 @@ import logging
 from collections.abc import Callable, Hashable
 from typing import TypeAlias
 
+from overlay.copies import COPY_AFTER_S, Copies, Events
 from overlay.errors import Refusal
 from overlay.session import MESSAGES_BURST, Session, Sessions
 
 log = logging.getLogger("hawker.events")
 
 RELIABLE, LIVE = 0, 1
-COPIES = 3
-COPY_S = 0.02
+COPIES = 1 + len(COPY_AFTER_S)
 COPIED = 8
 FLUSHED = 16  # about 1.5 ms, then the loop goes on with others
 RETRY_S = 0.1  # channels that are not open yet, or full
@@ -40,17 +40,19 @@ class DataChannelViewer:
     A session that ends by itself closes its channels by `hang_up`, once its last words are sent.
     """
 
-    def __init__(self, session: Session, send: Send, hang_up: HangUp) -> None:
+    def __init__(self, session: Session, send: Send, hang_up: HangUp, copies: Copies) -> None:
         self._session = session
         self._send = send
+        self._copies = copies
         self._hang_up = hang_up
         self._loop = asyncio.get_running_loop()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._retrying: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Handle | None = None
         self._opened = False
         self._give_up_at = self._loop.time() + OPEN_S
         self._ended = False
         session.outbox.on_ready = self._flush_soon
+        session.outbox.on_said = self._flush_now
         self._flush_soon()
 
     def receive(self, data: bytes | str) -> None:
@@ -64,24 +66,29 @@ class DataChannelViewer:
         if self._ended:
             return
         self._ended = True
-        self._session.outbox.on_ready = None
+        self._session.outbox.on_ready = self._session.outbox.on_said = None
         self._session.close(reason)
         if self._flushing is not None:
             self._flushing.cancel()
-        for timer in self._timers.values():
-            timer.cancel()
+        if self._retrying is not None:
+            self._retrying.cancel()
+
+    def _flush_now(self) -> None:
+        """What the room is told goes out in the order of the viewers; behind others it waits."""
+        if not (self._ended or self._flushing or self._retrying):
+            self._flush()
 
     def _flush_soon(self) -> None:
-        waits = "retry" in self._timers and self._session.closed is None
+        waits = self._retrying is not None and self._session.closed is None
         if not (self._ended or self._flushing or waits):
             self._flushing = self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         """Send what waits, FLUSHED messages at a time, until a channel takes no more."""
         self._flushing = None
-        retry = self._timers.pop("retry", None)
-        if retry is not None:
-            retry.cancel()
+        if self._retrying is not None:
+            self._retrying.cancel()
+            self._retrying = None
         outbox = self._session.outbox
         public: list[bytes | str] = []
         for _ in range(FLUSHED):
@@ -99,7 +106,7 @@ class DataChannelViewer:
             self._opened = True
             outbox.pop()
         if public:
-            self._copy_later(public[-COPIED:], COPIES - 1)
+            self._copies.later(self._send_again, public[-COPIED:])
         if len(outbox):
             self._flush_soon()
         elif outbox.closed is not None:
@@ -112,18 +119,12 @@ class DataChannelViewer:
         elif self._session.closed is not None:
             self.close()  # for somebody who takes nothing, the last words are not worth a wait
         else:
-            self._timers["retry"] = self._loop.call_later(RETRY_S, self._flush)
+            self._retrying = self._loop.call_later(RETRY_S, self._flush)
 
-    def _copy_later(self, events: list[bytes | str], left: int) -> None:
-        if left > 0 and not self._ended:
-            key = f"copies {id(events)}"
-            self._timers[key] = self._loop.call_later(COPY_S, self._copy, key, events, left)
-
-    def _copy(self, key: str, events: list[bytes | str], left: int) -> None:
-        del self._timers[key]
-        for event in events:
+    def _send_again(self, events: Events) -> bool:
+        for event in events if not self._ended else ():
             self._send(LIVE, event)
-        self._copy_later(events, left - 1)
+        return not self._ended
 
 
 class DataChannels:
@@ -134,6 +135,7 @@ class DataChannels:
         self._viewers: dict[Hashable, DataChannelViewer] = {}
         self._opening: dict[Hashable, asyncio.Task[None]] = {}
         self._early: dict[Hashable, list[bytes | str]] = {}
+        self._copies: Copies | None = None
 
     def opened(
         self, name: Hashable, room: str, token: str | None, send: Send, hang_up: HangUp
@@ -166,6 +168,8 @@ class DataChannels:
         """End them all; the sessions are closed by who owns them."""
         for name in [*self._opening, *self._viewers]:
             self.closed(name)
+        if self._copies is not None:
+            self._copies.close()
 
     async def _open(
         self, name: Hashable, room: str, token: str | None, send: Send, hang_up: HangUp
@@ -175,7 +179,9 @@ class DataChannels:
         except Refusal as refusal:
             log.info("room %s: data channels without events: %s", room, refusal.code)
         else:
-            viewer = self._viewers[name] = DataChannelViewer(session, send, hang_up)
+            if self._copies is None:
+                self._copies = Copies()
+            viewer = self._viewers[name] = DataChannelViewer(session, send, hang_up, self._copies)
             for data in self._early[name]:
                 viewer.receive(data)
         finally:

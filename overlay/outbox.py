@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
 from overlay.events import Format, Message
 
@@ -25,20 +24,23 @@ PASSING_BEHIND_BYTES = 64 << 10
 Kind: TypeAlias = Literal["own", "public", "passing"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     kind: Kind
     data: bytes | str
 
 
 class Outbox:
-    """One viewer's queue; `on_ready`, where set, is called when something was put in or it closed."""
+    """One viewer's queue; `on_ready`, where set, is called when something was put in or it closed.
+
+    `on_said` instead, where set, after `say`: to send it at once.
+    """
 
     def __init__(self, format: Format) -> None:
         self.format = format
         self.closed: str | None = None  # why
         self.dropped = 0
         self.on_ready: Callable[[], None] | None = None
+        self.on_said: Callable[[], None] | None = None
         self._waiting: deque[Outgoing] = deque()
         self._bytes = 0
         self._ready = asyncio.Event()
@@ -48,22 +50,34 @@ class Outbox:
 
     def put(self, kind: Kind, message: Message) -> None:
         """Queue a message, or drop it, or close as `too_slow`; after closing nothing happens."""
+        if self._put(kind, message):
+            self._wake()
+
+    def say(self, kind: Kind, messages: Sequence[Message]) -> None:
+        """As `put`, of what the whole room is told: it leaves within this turn, if nothing waits."""
+        taken = [self._put(kind, message) for message in messages]
+        if any(taken):
+            self._ready.set()
+            if self.on_said is not None:
+                self.on_said()
+
+    def _put(self, kind: Kind, message: Message) -> bool:
         if self.closed is not None:
-            return
+            return False
         if kind == "passing" and (
             len(self._waiting) >= PASSING_BEHIND or self._bytes >= PASSING_BEHIND_BYTES
         ):
             self.dropped += 1
-            return
+            return False
         data = message.encoded(self.format)
         if len(self._waiting) >= MESSAGES_MAX or self._bytes + len(data) > BYTES_MAX:
             self._waiting.clear()
             self._bytes = 0
             self.close("too_slow")
-            return
+            return False
         self._waiting.append(Outgoing(kind, data))
         self._bytes += len(data)
-        self._wake()
+        return True
 
     def peek(self) -> Outgoing | None:
         """The next message, which stays."""

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from commerce.ids import new_id, utc_ms
@@ -31,7 +32,10 @@ KEPT_OWN = 64  # of a buyer
 PASSING_TICK_S = 0.2  # chat faster than this is not read faster
 CHAT_BATCH = 50  # lines of one tick; 250 a second are more than can be read
 EVERY_S = 1.0
-VIEWERS_PER_TURN = 256  # about 0.3 ms, then the loop goes on with others
+SLICE_S = 0.0015  # of a turn of the loop, then it goes on with others
+VIEWERS_PER_LOOK = 16  # between two looks at the clock: about 0.3 ms
+TICKS = 16  # of the second, in which the viewers are told of it
+VIEWERS_PER_TICK = 16  # at least
 
 Snapshot: TypeAlias = Callable[[str], Awaitable[object]]  # of a room
 OwnSnapshot: TypeAlias = Callable[[str, str], Awaitable[object]]  # of a room and a buyer
@@ -184,13 +188,15 @@ class Audience:
             self._opening.cancel()
 
     async def put(self, kind: Kind, messages: Sequence[Message]) -> None:
-        """Into every outbox; the loop has its turns in between."""
+        """Say it to everybody; the loop has its turns in between."""
         outboxes = list(self.outboxes)
-        for start in range(0, len(outboxes), VIEWERS_PER_TURN):
-            for outbox in outboxes[start : start + VIEWERS_PER_TURN]:
-                for message in messages:
-                    outbox.put(kind, message)
-            await asyncio.sleep(0)
+        deadline = time.monotonic() + SLICE_S
+        for start in range(0, len(outboxes), VIEWERS_PER_LOOK):
+            for outbox in outboxes[start : start + VIEWERS_PER_LOOK]:
+                outbox.say(kind, messages)
+            if time.monotonic() > deadline:
+                await asyncio.sleep(0)
+                deadline = time.monotonic() + SLICE_S
 
 
 class Buyer(Audience):
@@ -241,7 +247,10 @@ class Room(Audience):
 
     def tell(self, *messages: Message) -> None:
         """Send everybody here what is not kept."""
-        task = asyncio.get_running_loop().create_task(self.put("passing", messages))
+        self._begin(self.put("passing", messages))
+
+    def _begin(self, telling: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(telling)
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
@@ -302,14 +311,23 @@ class Room(Audience):
     def _every_second(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(EVERY_S, self._every_second)
-        events = [
-            self._feed.event("seq", {"seq": self.log.seq, "clock": self._feed.time(self.name)})
-        ]
         viewers = self._feed.viewers(self.name)
+        news = []
         if viewers != self._told_viewers:
             self._told_viewers = viewers
-            events.append(self._feed.event("viewer.count", {"n": viewers}))
-        self.tell(*(Message(event) for event in events))
+            news.append(Message(self._feed.event("viewer.count", {"n": viewers})))
+        self._begin(self._tell_the_time(news))
+
+    async def _tell_the_time(self, news: Sequence[Message]) -> None:
+        """`seq` and the news, to some after the others, so that what is urgent finds the loop free."""
+        outboxes = list(self.outboxes)
+        at_once = max(VIEWERS_PER_TICK, -(-len(outboxes) // TICKS))
+        for start in range(0, len(outboxes), at_once):
+            clock = self._feed.time(self.name)
+            told = Message(self._feed.event("seq", {"seq": self.log.seq, "clock": clock}))
+            for outbox in outboxes[start : start + at_once]:
+                outbox.say("passing", [told, *news])
+            await asyncio.sleep(EVERY_S / (TICKS + 4))
 
 
 class Membership:

@@ -15,9 +15,7 @@ from mediaserver.errors import ProtocolError
 log = logging.getLogger("hawker.workers")
 
 READ_BYTES = 256 << 10
-WRITE_LIMIT_BYTES = (
-    8 << 20
-)  # a second of many events to many viewers; beyond, the other end is stuck
+WRITE_LIMIT_BYTES = 8 << 20  # a second of many events to many viewers; beyond, the end is stuck
 
 
 class Link:

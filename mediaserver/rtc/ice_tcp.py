@@ -26,17 +26,12 @@ log = logging.getLogger("hawker.rtc")
 UNVERIFIED_S = 5.0  # a check comes one round trip after the connection
 UNVERIFIED = 512  # connections at one time, of all; the oldest gives way
 UNVERIFIED_FRAMES = 4  # a check, and again after a role conflict
-CUSTOMER_UNVERIFIED = (
-    128  # of them, of one customer: a school whose firewall has no UDP joins at once
-)
-CUSTOMER_CONNECTIONS = (
-    2048  # of one customer, in all: browsers open one to each address they are told
-)
+# of them, of one customer: a school whose firewall has no UDP joins at once
+CUSTOMER_UNVERIFIED = 128
+CUSTOMER_CONNECTIONS = 2048  # in all: browsers open one to each address they are told
 READ_BYTES = 8 << 10  # heard at one time: the loop is held for 0.5 ms
 WRITE_BYTES = 256 << 10  # a second of a good picture; who is further behind is not live
-NOT_SENT_BYTES = (
-    32 << 10
-)  # of it in the kernel, beside what travels: the rest waits where it is counted
+NOT_SENT_BYTES = 32 << 10  # of it in the kernel, beside what travels: the rest is counted here
 TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # linux/tcp.h
 
 

@@ -293,7 +293,8 @@ class Sctp(RTCSctpTransport):
     ) -> bool:
         """Send a message, or queue it until the loop's next turn behind another of this one.
 
-        False when more than `most_bytes` wait already. Raises ValueError when it is longer than the peer takes. aiortc's `bufferedAmount` stays 0.
+        False when more than `most_bytes` wait already. Raises ValueError when it is longer than the peer
+        takes. aiortc's `bufferedAmount` stays 0.
         """
         stream = self._streams[channel]
         if stream.queued_bytes > most_bytes:
