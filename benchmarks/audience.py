@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     )
     core, others = split()
     facts = {**machine.describe(), **_conditions(plan, core, others)}
-    console = Console()
+    console = report.console()
     report.show_facts(console, f"audience, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", facts)
     columns = TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:

@@ -107,7 +107,7 @@ class Result:
 def main(argv: Sequence[str]) -> int:
     plan, saved = _options(argv)
     facts = {**machine.describe(), **_conditions(plan)}
-    console = Console()
+    console = report.console()
     report.show_facts(console, f"churn, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", facts)
     columns = TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn()
     try:

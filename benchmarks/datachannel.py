@@ -98,7 +98,7 @@ def main(argv: Sequence[str]) -> int:
     plan = Plan(options.viewers, options.rounds, options.seconds)
     libraries = ("aiortc", "pyOpenSSL", "cryptography", "google-crc32c", "uvloop")
     facts = {**machine.describe(libraries), **_conditions(plan)}
-    console = Console()
+    console = report.console()
     report.show_facts(console, f"datachannel, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", facts)
     columns = TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:

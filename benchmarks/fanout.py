@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
     options = _options(argv)
     plan = Plan(options.viewers, options.rounds, options.seconds)
     facts = {**machine.describe(), **_conditions(plan)}
-    console = Console()
+    console = report.console()
     report.show_facts(console, f"fanout, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", facts)
     columns = TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:

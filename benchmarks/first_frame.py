@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
         print("hawker bench first_frame: Chromium is not installed", file=sys.stderr)
         return 1
     facts = {**machine.describe(), **_conditions(options)}
-    console = Console()
+    console = report.console()
     report.show_facts(console, f"first_frame, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", facts)
     columns = TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn()
     try:

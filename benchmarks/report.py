@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 BAR_CELLS = 10
+WIDTH = 100  # of what goes to a file: the widest table
 
 
 def show_facts(console: Console, title: str, facts: Mapping[str, str]) -> None:
@@ -25,6 +26,12 @@ def show_facts(console: Console, title: str, facts: Mapping[str, str]) -> None:
         grid.add_row(name, value)
     console.print(grid)
     console.print()
+
+
+def console() -> Console:
+    """Where results are printed; wide enough for every table where it is no terminal."""
+    printed = Console()
+    return printed if printed.is_terminal else Console(width=WIDTH)
 
 
 def show_table(

@@ -125,7 +125,7 @@ class ProofFailed(Exception):
 
 def main(argv: Sequence[str]) -> int:
     plan, saved, install = _options(argv)
-    console = Console()
+    console = report.console()
     missing = {name: why for name in plan.servers if (why := PEERS[name].missing())}
     if install and missing and shutil.which("apt-get") is not None:
         _install(missing)

@@ -63,7 +63,7 @@ SERVER_CPU_S = "process_cpu_seconds_total"
 def main(argv: Sequence[str]) -> int:
     plan, saved = _options(argv)
     facts = {**machine.describe(), **conditions(plan)}
-    console = Console()
+    console = report.console()
     report.show_facts(console, f"together, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", facts)
     columns = TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn()
     try:

@@ -93,7 +93,7 @@ class Result:
 
 def main(argv: Sequence[str]) -> int:
     plan, saved = _options(argv)
-    console = Console()
+    console = report.console()
     missing = {name: why for name in plan.servers if (why := TAKERS[name].missing())}
     present = [name for name in plan.servers if name not in missing]
     facts = {**machine.describe(), **_conditions(plan)}
