@@ -29,6 +29,7 @@ import aiohttp
 from config import Config
 from mediaserver.errors import ProtocolError
 from mediaserver.protocol import stun, tcp_framing
+from mediaserver.rtc import compiled
 from mediaserver.rtc.address import shown
 from mediaserver.rtc.candidates import own_addresses
 from mediaserver.rtc.sockets import open_socket
@@ -44,7 +45,8 @@ UDP_SEGMENT = 103  # linux/udp.h
 PRIORITY = 1853824767  # peer reflexive (RFC 8445 §5.1.2.1)
 CODECS = (("opus", "w"), ("aac", "w"), ("aac", "r"), ("libopus", "w"), ("mjpeg", "w"))
 
-SPARED = {("http.https_port", "tcp"), ("webrtc.port", "tcp")}  # the server starts without them
+# the server starts without them
+SPARED = {("http.https_port", "tcp"), ("webrtc.port", "tcp"), ("workers", "tcp")}
 NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 Level = Literal["ok", "warn", "fail"]
@@ -67,6 +69,7 @@ def examine_machine(config: Config) -> Iterator[Finding]:
     yield _disk(config.data.dir)
     yield _open_files()
     yield from _udp()
+    yield _sender()
     yield _codecs()
     yield _hls_js()
     yield _addresses(config)
@@ -100,6 +103,10 @@ def _ports(config: Config) -> Iterator[Finding]:
         ("webrtc.port", webrtc.host, webrtc.port, "udp"),
         ("webrtc.port", webrtc.host, webrtc.port, "tcp"),
     ]
+    if config.workers > 1 and webrtc.port:
+        ports = range(webrtc.port + 1, webrtc.port + config.workers + 1)
+        both = ("udp", "tcp")
+        wanted += [("workers", webrtc.host, port, each) for port in ports for each in both]
     for key, host, port, transport in wanted:
         if port > 0:
             yield _port(key, host, port, transport)
@@ -157,6 +164,14 @@ def _udp() -> Iterator[Finding]:
             yield Finding("warn", "no UDP segmentation offload here", fix)
         else:
             yield Finding("ok", "UDP segmentation offload is there")
+
+
+def _sender() -> Finding:
+    try:
+        library = compiled.load().aes_by
+    except compiled.Unavailable as why:
+        return Finding("ok", f"WebRTC is sent by Python; optional, half the CPU: {why}")
+    return Finding("ok", f"WebRTC is sent by the compiled sender, AES by {library}")
 
 
 def _codecs() -> Finding:

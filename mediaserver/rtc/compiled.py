@@ -57,7 +57,7 @@ def chosen() -> Compiled | None:
     except Unavailable as why:
         log.info("the sender is Python's own: %s", why)
         return None
-    log.info("the sender is the compiled one, AES by %s", Path(compiled.libcrypto).name)
+    log.info("the sender is the compiled one, AES by %s", compiled.aes_by)
     return compiled
 
 
@@ -178,7 +178,7 @@ def main() -> int:
     except Unavailable as why:
         sys.stderr.write(f"no compiled sender: {why}\n")
         return 1
-    sys.stdout.write(f"built {path}, AES by {compiled.libcrypto}\n")
+    sys.stdout.write(f"built {path}, AES by {compiled.aes_by}\n")
     return 0
 
 

@@ -10,6 +10,7 @@ import ctypes
 import socket
 import struct
 from array import array
+from pathlib import Path
 
 from mediaserver.rtc.address import TcpAddress, UdpAddress
 from mediaserver.rtc.sender import TAG_BYTES, Batch, Route, Run
@@ -87,6 +88,7 @@ class Compiled:
         library.hawker_send.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32]
         library.hawker_send.restype = ctypes.c_int
         self.libcrypto = libcrypto
+        self.aes_by = "/".join(Path(libcrypto).parts[-2:])  # for people
         self._library = library
         self._send = library.hawker_send
         self._sender = library.hawker_open(libcrypto.encode())
