@@ -258,8 +258,15 @@ class App:
             return OneProcess(whep, self.hub)
         admission = self.transport.admission
         workers = self._workers = Workers(
-            config.workers, self._relay.path, channels, self._webrtc, admission, most
+            config.workers,
+            self._relay.path,
+            channels,
+            self._webrtc,
+            admission,
+            most,
+            lambda: len(self.transport.sessions),
         )
+        self.transport.elsewhere = workers.sessions
         self._stack.push_async_callback(workers.stop)
         with binding("webrtc.port", config.webrtc.host, config.webrtc.port):
             await workers.start()

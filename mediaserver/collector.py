@@ -26,6 +26,7 @@ class Collector:
     def __init__(self, quiet: Callable[[], bool]) -> None:
         self._quiet = quiet
         self._kept = 0  # objects that stayed at the last look through everything
+        self._new = 0  # set aside since, with some that are gone by now: counting walks through all
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -45,15 +46,22 @@ class Collector:
 
     def _step(self) -> None:
         self._arm()
-        new = gc.get_freeze_count() - self._kept
-        if new > self._kept + MOST_OBJECTS or (new > WORTH_OBJECTS and self._quiet()):
-            self._look_through()
-            return
+        if self._is_worth_a_look():
+            self._new = gc.get_freeze_count() - self._kept
+            if self._is_worth_a_look():
+                self._look_through()
+                return
         gc.collect()
+        self._new += len(gc.get_objects())
         gc.freeze()
+
+    def _is_worth_a_look(self) -> bool:
+        most = self._kept + MOST_OBJECTS
+        return self._new > most or (self._new > WORTH_OBJECTS and self._quiet())
 
     def _look_through(self) -> None:
         gc.unfreeze()
         gc.collect()
         gc.freeze()
         self._kept = gc.get_freeze_count()
+        self._new = 0

@@ -53,6 +53,14 @@ class NotFound(PeerError):
     title = "Not found"
 
 
+class NotAcceptable(PeerError):
+    """A sound offer that has nothing which could be had here."""
+
+    status = 406
+    code = "not_acceptable"
+    title = "Not acceptable"
+
+
 class Conflict(PeerError):
     status = 409
     code = "conflict"

@@ -3,9 +3,9 @@
 Channel 0 is ordered and reliable and carries what is for this viewer alone: `hello`, replies, its own
 events, and what it missed. Channel 1 is unordered and never sends again: there each public event goes
 out again a little later, and again (`copies`), which gets it through loss in a twentieth of the second
-that SCTP would take; the viewer knows copies by their `seq`, and a gap by the `seq` event of every second, and asks
-channel 0 by `resume`. Of a burst only the last COPIED events are sent again: they show the gap too,
-and a message costs some 20 µs. Messages may come on either channel.
+that SCTP would take; the viewer knows copies by their `seq`, and a gap by the `seq` event of every
+second, and asks channel 0 by `resume`. Of a burst only the last COPIED events are sent again: they show
+the gap too, and a message costs some 20 µs. Messages may come on either channel.
 
 A viewer's messages choose its format: msgpack, until it sends text, which is answered in JSON.
 """

@@ -34,7 +34,7 @@ CHAT_BATCH = 50  # lines of one tick; 250 a second are more than can be read
 EVERY_S = 1.0
 SLICE_S = 0.0015  # of a turn of the loop, then it goes on with others
 VIEWERS_PER_LOOK = 16  # between two looks at the clock: about 0.3 ms
-TICKS = 16  # of the second, in which the viewers are told of it
+TICKS = 32  # of the second, in which the viewers are told of it: 1 ms each for 1,000
 VIEWERS_PER_TICK = 16  # at least
 
 Snapshot: TypeAlias = Callable[[str], Awaitable[object]]  # of a room

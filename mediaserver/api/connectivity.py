@@ -91,6 +91,7 @@ class ConnectivityApi:
         status=201,
         errors={
             400: "malformed",
+            406: "not_acceptable",
             408: "too_slow",
             413: "too_large",
             415: "unsupported_coding",
@@ -109,7 +110,9 @@ class ConnectivityApi:
         admission = self._transport.admission
         admission.check(request.remote)
         if request.content_type == OFFER_TYPE:
-            session, answer = self._accept(await read_offer(request))
+            offer = await read_offer(request)
+            admission.check(request.remote)  # others may have come meanwhile
+            session, answer = self._accept(offer)
             admission.count(request.remote, session.id)
             return web.Response(
                 status=201, body=answer.encode(), content_type=OFFER_TYPE, headers=NO_STORE

@@ -34,7 +34,8 @@ CONTENT_TYPE = "application/problem+json"
 HEADERS = {
     "Cache-Control": "no-store",
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Link, Retry-After, WWW-Authenticate",
+    "Access-Control-Expose-Headers": "Link, Retry-After, WWW-Authenticate, Allow, Accept-Post, "
+    "Accept-Patch",
 }
 SECURITY_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 NO_CONTENT_POLICY = "default-src 'none'; frame-ancestors 'none'"  # for JSON opened as a page

@@ -52,6 +52,7 @@ class WhepApi:
         status=201,
         errors={
             400: "malformed",
+            406: "not_acceptable",
             408: "too_slow",
             409: "not_live has_b_frames",
             413: "too_large",

@@ -51,6 +51,7 @@ class WhipApi:
         status=201,
         errors={
             400: "malformed",
+            406: "not_acceptable",
             408: "too_slow",
             413: "too_large",
             415: "unsupported_media_type",
@@ -63,12 +64,10 @@ class WhipApi:
     )
     async def _post(self, request: web.Request) -> web.Response:
         self._limiter.check(request.remote)
-        admission = self._ingest.transport.admission
-        admission.check(request.remote)
+        self._ingest.transport.admission.check(request.remote)
         key = required_bearer(request)
         offer = await read_offer(request)
         resource, answer = await self._ingest.publish(key, offer, request.remote or "")
-        admission.count(request.remote, resource)
         ufrag = self._publishers.session(resource).ufrag
         return created(answer, f"/whip/{resource}", ufrag)
 

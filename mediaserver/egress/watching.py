@@ -60,6 +60,7 @@ class OneProcess(TransportResources):
         self._hub = hub
 
     async def watch(self, offered: Offered) -> Answered:
+        self.admission.check(offered.remote)
         resource, answer = self._egress.watch(offered.room, offered.offer, offered.token)
         self.admission.count(offered.remote, resource)
         return Answered(resource, self.session(resource).ufrag, answer)

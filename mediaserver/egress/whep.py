@@ -221,6 +221,8 @@ class WhepEgress:
         reporting = bool(self._reports)
         for channel in self.channels:
             channel.sweep(now)
+            if reporting:  # a busy loop is still at the last second's
+                continue
             viewers = list(channel.broadcast.viewers)
             for first in range(0, len(viewers), REPORTS_PER_PASS):
                 part = viewers[first : first + REPORTS_PER_PASS]

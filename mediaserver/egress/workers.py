@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +51,16 @@ class Workers:
         transport: Mapping[str, Any],
         admission: Admission,
         room_viewers: int,
+        others: Callable[[], int] = lambda: 0,
     ) -> None:
         """`transport` are the arguments of a Transport by name; worker n's port is n above its port.
 
-        Its `max_sessions` is for all of them together, as are `admission` and `room_viewers`.
+        Its `max_sessions` is for all of them and `others` (sessions of the server itself) together, as
+        are `admission` and `room_viewers`.
         """
+        self._others = others
+        self._asked: Counter[str] = Counter()  # viewers of a room whose worker has not answered yet
+        self._places = itertools.count()
         self.admission = admission
         path = relay.with_name("workers")
         self._path = path
@@ -105,6 +113,10 @@ class Workers:
         """How many of them serve viewers now."""
         return sum(each.ready for each in self._all)
 
+    def sessions(self) -> int:
+        """How many they have, and how many may be on their way."""
+        return sum(each.load for each in self._all)
+
     @property
     def restarts(self) -> int:
         return sum(each.child.restarts for each in self._all)
@@ -120,14 +132,31 @@ class Workers:
         ready = [each for each in self._all if each.ready]
         if not ready:
             raise Unavailable("no worker is ready", headers=RETRY_AFTER)
-        if sum(each.load for each in self._all) >= self._max_sessions:
+        self.admission.check(offered.remote)
+        if self.sessions() + self._others() >= self._max_sessions:
             raise Unavailable("no room for another session", headers=FULL)
-        if sum(each.sessions.in_room(offered.room) for each in self._all) >= self._room_viewers:
+        watching = sum(each.sessions.in_room(offered.room) for each in self._all)
+        if watching + self._asked[offered.room] >= self._room_viewers:
             raise Unavailable("the room is full", headers=FULL)
         worker = min(ready, key=lambda each: each.load)
-        words = offered.room, offered.offer, offered.token, offered.remote
-        resource, ufrag, answer = await worker.ask(lambda n: control.Watch(n, *words))
+        with self._place(offered):
+            words = offered.room, offered.offer, offered.token, offered.remote
+            resource, ufrag, answer = await worker.ask(lambda n: control.Watch(n, *words))
         return Answered(worker.named(resource), ufrag, answer)
+
+    @contextmanager
+    def _place(self, offered: Offered) -> Iterator[None]:
+        """A place in the room and for the address, until the worker's answer has counted it."""
+        place = f"place-{next(self._places)}"
+        self._asked[offered.room] += 1
+        self.admission.count(offered.remote, place)
+        try:
+            yield
+        finally:
+            self.admission.forget(place)
+            self._asked[offered.room] -= 1
+            if not self._asked[offered.room]:
+                del self._asked[offered.room]
 
     async def find(self, resource: str) -> IceSession:
         worker, name = self._owner(resource)

@@ -53,20 +53,21 @@ class Publication:
         """
         if self.closed:
             return
-        timeline = self.stream.timeline
+        stream = self.stream
+        timeline = stream.timeline
         jumps = timeline.jumps
         placed = timeline.place(track, timestamp, composition, arrival)
         if timeline.jumps != jumps:
-            log.warning("stream %s: publisher clock jumped", self.stream.name)
+            log.warning("stream %s: publisher clock jumped", stream.name)
         if placed is None:
             return
         dts, pts = placed
         if track.kind == "video":
             if pts < self._last_pts:
-                self.stream.reordered = True
+                stream.reordered = True
             self._last_pts = pts
         wallclock_ms = int(timeline.epoch_ms + pts * 1000 / track.clock_rate)
-        self.stream.write(Packet(track, pts, dts, wallclock_ms, keyframe, payload))
+        stream.write(Packet(track, pts, dts, wallclock_ms, keyframe, payload))
 
     def write_layer(
         self,

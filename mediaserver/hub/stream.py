@@ -87,10 +87,12 @@ class Stream:
 
     def write(self, packet: Packet) -> None:
         """Hand a packet to every reader; never waits."""
-        self.tracks[packet.track.kind] = packet.track
-        self.counters.packets += 1
-        self.counters.bytes += len(packet.payload)
-        self._cache(packet)
+        track, counters = packet.track, self.counters
+        self.tracks[track.kind] = track
+        counters.packets += 1
+        counters.bytes += len(packet.payload)
+        if self._gop or packet.keyframe:
+            self._cache(packet)
         for reader in self._readers:
             reader._offer(packet)
 

@@ -46,15 +46,8 @@ class SourceClock:
             delta -= 0x100000000
         return self.extended + delta
 
-    def advance(self, raw: int, extended: int) -> None:
-        """Take a timestamp as the newest, which `extended` is with its wraps."""
-        self.extended = extended
-        self.last_raw = raw & 0xFFFFFFFF
-
     def ticks(self, extended: int, clock_rate: int) -> int:
         """Media time of an extended timestamp, in ticks of `clock_rate`."""
-        if clock_rate == self.rate:
-            return round(self.base_s * clock_rate) + extended - self.origin
         return round(self.base_s * clock_rate) + round(
             (extended - self.origin) * clock_rate / self.rate
         )
@@ -168,10 +161,16 @@ class Timeline:
     def _ticks(self, line: str, track: Track, timestamp: int, arrival: float) -> int:
         """Media time of the line's newest timestamp, in ticks of its track."""
         clock = self._clocks.get(line) or self._clock(line, track, timestamp, arrival)
-        extended = clock.extend(timestamp)
-        if not 0 <= extended - clock.extended <= FORWARD_JUMP_S * clock.rate:
+        rate = clock.rate
+        step = (timestamp - clock.last_raw) & 0xFFFFFFFF
+        if step <= FORWARD_JUMP_S * rate:  # nearly always
+            extended = clock.extended + step
+        else:
+            extended = clock.extend(timestamp)
             self._mend_jump(clock, extended, arrival)
-        clock.advance(timestamp, extended)
+        clock.extended, clock.last_raw = extended, timestamp & 0xFFFFFFFF
+        if rate == track.clock_rate:
+            return round(clock.base_s * rate) + extended - clock.origin
         return clock.ticks(extended, track.clock_rate)
 
     def _clock(self, line: str, track: Track, timestamp: int, arrival: float) -> SourceClock:
@@ -203,9 +202,10 @@ class Timeline:
             clock.base_s = self._resume_s(arrival)
 
     def _last(self, track: Track) -> int | None:
-        if track.kind not in self._last_dts:
+        last = self._last_dts.get(track.kind)
+        if last is None:
             return None
-        dts, rate = self._last_dts[track.kind]
+        dts, rate = last
         return dts if rate == track.clock_rate else dts * track.clock_rate // rate
 
     def _on_grid(self, track: Track, dts: int) -> int:

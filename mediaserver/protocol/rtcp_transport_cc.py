@@ -10,9 +10,9 @@ publisher: one `Arrivals.record` per packet.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from struct import Struct, error
+from typing import NamedTuple
 
 from mediaserver.errors import ProtocolError
 from mediaserver.protocol.rtcp import TRANSPORT_FEEDBACK
@@ -39,8 +39,7 @@ _CHUNK = Struct(">H")
 _LARGE_DELTA = Struct(">h")
 
 
-@dataclass(frozen=True, slots=True)
-class TransportFeedback:
+class TransportFeedback(NamedTuple):
     """When the packets from `base_sequence` on came.
 
     `deltas` has one entry per packet: None when it did not come, else ticks of 250 µs since the one
@@ -60,16 +59,7 @@ def serialize(feedback: TransportFeedback) -> bytes:
     """One RTCP packet; ValueError for a delta outside 16 bits or statuses outside 1 to 0xFFFF."""
     if not 0 < len(feedback.deltas) <= 0xFFFF:
         raise ValueError("transport feedback is about 1 to 65535 packets")
-    statuses = bytes(map(_status, feedback.deltas))
-    body = bytearray()
-    for chunk in _chunks(statuses):
-        body += _CHUNK.pack(chunk)
-    try:
-        for delta, status in zip(feedback.deltas, statuses, strict=True):
-            if delta is not None:
-                body += bytes((delta,)) if status == SMALL_DELTA else _LARGE_DELTA.pack(delta)
-    except error as exc:
-        raise ValueError("a receive delta has 16 bits") from exc
+    body = _small(feedback.deltas) or _any(feedback.deltas)
     body += bytes(-len(body) & 3)  # no P: RFC 3550 §6.4.1 counts that padding in fours
     header = _HEADER.pack(
         0x80 | FORMAT,
@@ -95,6 +85,29 @@ def parse(data: bytes) -> TransportFeedback:
     statuses, offset = _read_statuses(data, _HEADER.size, end, count)
     deltas = _read_deltas(data, offset, end, statuses)
     return TransportFeedback(sender, media, base, reference >> 8, reference & 0xFF, deltas)
+
+
+def _small(deltas: Sequence[int | None]) -> bytes:
+    """Statuses and deltas where all packets came, in small steps: mostly so; b"" where not."""
+    small = [delta for delta in deltas if delta is not None and 0 <= delta <= 0xFF]
+    if len(small) != len(deltas) or len(small) > MAX_RUN:
+        return b""
+    return _CHUNK.pack(SMALL_DELTA << 13 | len(small)) + bytes(small)
+
+
+def _any(deltas: Sequence[int | None]) -> bytes:
+    """Statuses and deltas whatever came; raises ValueError."""
+    statuses = bytes(map(_status, deltas))
+    body = bytearray()
+    for chunk in _chunks(statuses):
+        body += _CHUNK.pack(chunk)
+    try:
+        for delta, status in zip(deltas, statuses, strict=True):
+            if delta is not None:
+                body += bytes((delta,)) if status == SMALL_DELTA else _LARGE_DELTA.pack(delta)
+    except error as exc:
+        raise ValueError("a receive delta has 16 bits") from exc
+    return bytes(body)
 
 
 def _status(delta: int | None) -> int:
@@ -183,6 +196,11 @@ class Arrivals:
 
     def record(self, sequence: int, now: float) -> None:
         """A packet with this 16-bit number came at `now`, in monotonic seconds."""
+        following = self._highest + 1
+        if sequence == following & 0xFFFF and 0 < following < self._next + MAX_STEP:
+            self._highest = following  # nearly always
+            self._arrivals[following] = now
+            return
         if self._highest < 0:
             self._begin(sequence + 0x1_0000)  # so that one from before it has a number too
         number = extend(sequence, self._highest)

@@ -19,6 +19,7 @@ MAX_TWO_BYTE_VALUE = 255
 
 _HEADER = Struct(">BBHII")
 _EXTENSION_HEADER = Struct(">HH")
+_EXTENDED_HEADER = Struct(">BBHIIHH")
 
 
 @dataclass(slots=True)
@@ -91,6 +92,8 @@ def parse(data: bytes) -> RtpPacket:
     end = len(data)
     if end < HEADER_BYTES:
         raise ProtocolError("RTP packet shorter than its header")
+    if data[0] == 0x90 and end >= _EXTENDED_HEADER.size:  # as browsers send nearly all of them
+        return _parse_extended(data, end)
     first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(data)
     start, profile, extension = HEADER_BYTES, 0, b""
     if first != 0x80:  # more than the fixed header, or padding
@@ -113,6 +116,24 @@ def parse(data: bytes) -> RtpPacket:
         data[start:end],
         profile,
         extension,
+    )
+
+
+def _parse_extended(data: bytes, end: int) -> RtpPacket:
+    """A packet with a header extension, without CSRCs and padding."""
+    _, second, sequence, timestamp, ssrc, profile, words = _EXTENDED_HEADER.unpack_from(data)
+    start = 16 + 4 * words
+    if start > end:
+        raise ProtocolError("RTP header longer than the packet")
+    return RtpPacket(
+        second & 0x7F,
+        second > 0x7F,
+        sequence,
+        timestamp,
+        ssrc,
+        data[start:],
+        profile,
+        data[16:start],
     )
 
 

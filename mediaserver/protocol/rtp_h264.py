@@ -149,11 +149,12 @@ class Depacketizer:
         marker before was lost. ProtocolError for interleaved mode (STAP-B, MTAP, FU-B) and for
         payloads that don't add up.
         """
-        gap = gap or self._gap
-        self._gap = gap and not payload
-        finished: list[AccessUnit] = []
         if not payload:
-            return finished  # padding only: a probe of the path
+            self._gap = gap or self._gap
+            return []  # padding only: a probe of the path
+        if self._gap:
+            gap, self._gap = True, False
+        finished: list[AccessUnit] = []
         if self._open and timestamp != self._timestamp:
             # No marker came: it was lost, or the sender sets none (RFC 6184 §5.1).
             finished.append(self._finish(gap))
@@ -173,7 +174,7 @@ class Depacketizer:
                 elif kind > STAP_A and kind < 30:
                     raise ProtocolError("RTP H.264 interleaved mode is not negotiated")
                 elif 1 <= kind <= NAL_LAST_SINGLE:
-                    self._add(bytes(payload))
+                    self._add(payload)
         except ProtocolError:
             self._damage()
             raise
@@ -197,7 +198,7 @@ class Depacketizer:
         if self._bytes + len(self._fragment) + len(payload) > MAX_ACCESS_UNIT_BYTES:
             self._discard()
             raise ProtocolError("RTP H.264 access unit too large")
-        self._fragment += memoryview(payload)[_FU_HEADER_BYTES:]
+        self._fragment += payload[_FU_HEADER_BYTES:]
         if header & _FU_END:
             nal, self._fragment = bytes(self._fragment), None
             self._add(nal)

@@ -13,6 +13,7 @@ from mediaserver.protocol.h264 import (
     NAL_FILLER,
     NAL_IDR,
     NAL_PPS,
+    NAL_SLICE,
     NAL_SPS,
     AvcConfig,
     join_length_prefixed,
@@ -46,9 +47,13 @@ class FrameDepacketizer:
         self, payload: bytes, marker: bool, timestamp: int, *, gap: bool = False
     ) -> list[CodedFrame]:
         """As rtp_h264.Depacketizer.feed; ProtocolError also for parameter sets that don't parse."""
-        return [self._frame(unit) for unit in self._units.feed(payload, marker, timestamp, gap=gap)]
+        units = self._units.feed(payload, marker, timestamp, gap=gap)
+        return [self._frame(unit) for unit in units] if units else []
 
     def _frame(self, unit: rtp_h264.AccessUnit) -> CodedFrame:
+        if len(unit.nals) == 1 and unit.nals[0][0] & 0x1F == NAL_SLICE:  # what nearly every one is
+            payload = join_length_prefixed(unit.nals)
+            return CodedFrame(unit.timestamp, payload, False, unit.damaged, None)
         types = [nal[0] & 0x1F for nal in unit.nals]
         if NAL_SPS in types or NAL_PPS in types:
             self._learn(unit.nals, types)

@@ -47,6 +47,11 @@ def shown(address: Address) -> str:
     return f"[{host}]:{address[1]}{tcp}" if ":" in host else f"{host}:{address[1]}{tcp}"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether who has this address is on this machine."""
+    return plain(host).startswith("127.") or host == "::1"
+
+
 def customer(host: str) -> str:
     """What limits count by: an IPv4 address, or the /64 of an IPv6 one."""
     host = plain(host)

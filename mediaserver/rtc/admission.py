@@ -7,10 +7,9 @@ that asks, for everybody, or a load test.
 from __future__ import annotations
 
 from collections import Counter
-from ipaddress import ip_address
 
 from mediaserver.errors import TooMany
-from mediaserver.rtc.address import customer, plain
+from mediaserver.rtc.address import customer, is_loopback
 
 RETRY_AFTER_S = 5
 
@@ -31,7 +30,7 @@ class Admission:
 
     def count(self, host: str | None, session: str) -> None:
         """A session was opened for this address."""
-        if host and not ip_address(plain(host)).is_loopback:
+        if host and not is_loopback(host):
             self._customers[session] = who = customer(host)
             self._sessions[who] += 1
 

@@ -29,7 +29,7 @@ def arrivals(sock: socket, clock: Callable[[], float]) -> Callable[[], float]:
     if sys.platform != "linux" or clock is not time.monotonic:
         return clock
     descriptor, stamp = sock.fileno(), bytearray(_TIMESPEC.size)
-    wallclock = time.time
+    wallclock, unpack = time.time, _TIMESPEC.unpack
 
     def arrived() -> float:
         now = clock()
@@ -37,7 +37,7 @@ def arrivals(sock: socket, clock: Callable[[], float]) -> Callable[[], float]:
             ioctl(descriptor, SIOCGSTAMPNS, stamp)
         except OSError:
             return now
-        seconds, nanoseconds = _TIMESPEC.unpack(stamp)
+        seconds, nanoseconds = unpack(stamp)
         waited_s = wallclock() - seconds - nanoseconds * 1e-9
         return now - waited_s if 0 < waited_s < WAITED_MOST_S else now
 

@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 
+from mediaserver.protocol.sdp import DIGESTS
 from mediaserver.rtc import dtls_records
 from mediaserver.rtc.dtls_records import Record, Records
 from mediaserver.rtc.sctp import Sctp
@@ -48,8 +49,8 @@ CIPHERS = (
 CIPHERTEXT_MTU = 1200
 INBOUND_DATAGRAMS = 64  # before we shake hands, whose flights are 3 or so; more is a flood
 FLIGHT_BYTES = 1 << 16  # more than OpenSSL has to say at a time
+REPEATS = 10  # of our last flight: the peer's timer has doubled to 60 s long before
 EARLY_PACKETS = 8  # of a peer whose data overtakes ours
-DIGESTS = frozenset({"sha-256", "sha-384", "sha-512"})
 ROTATE_AFTER = datetime.timedelta(days=7)  # certificates live 30 days
 
 
@@ -157,6 +158,7 @@ class Dtls:
         self._shaking: Handshake | None = None
         self._records: Records | None = None
         self._last_flight = b""
+        self._repeats = 0
         self._receive_packet: Callable[[bytes], None] | None = None
         self._early: list[bytes] = []
         self._closed = False
@@ -211,7 +213,7 @@ class Dtls:
         self.keys = keys
         server = self.role == "server"
         self._early = _unread(connection)
-        self._records = dtls_records.agreed(connection, server, shaking.last_sealed)
+        self._records = dtls_records.agreed(connection, server, shaking.last_sealed, shaking.heard)
         self._last_flight = shaking.last_flight if server else b""
         self._path.read_by(self._receive)
 
@@ -220,12 +222,19 @@ class Dtls:
         assert records is not None
         try:
             if datagram[0] == dtls_records.HANDSHAKE and self._last_flight:
-                self._path.send(self._last_flight)  # RFC 6347 §4.2.4: it has not been heard
+                self._repeat_flight()
                 return
             for packet in records.open(datagram):
+                self._last_flight = b""  # who sends data has heard it
                 receive(packet)
         except ConnectionError:
             self._close()
+
+    def _repeat_flight(self) -> None:
+        """The peer has not heard it (RFC 6347 §4.2.4); a few times, for anybody may claim that."""
+        self._repeats += 1
+        if self._repeats <= REPEATS:
+            self._path.send(self._last_flight)
 
     def _keep(self, packet: bytes) -> None:
         if len(self._early) < EARLY_PACKETS:
@@ -252,6 +261,7 @@ class Handshake:
     def __init__(self, path: IcePath, certificate: Certificate, role: DtlsRole) -> None:
         self.last_flight = b""
         self.last_sealed: Record | None = None
+        self.heard: set[int] = set()  # numbers of encrypted records that OpenSSL was given
         self._path = path
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[bool | None] = self._loop.create_future()
@@ -294,6 +304,10 @@ class Handshake:
             self._ended.set_result(None)
 
     def _receive(self, datagram: bytes) -> None:
+        for _, number, _ in dtls_records.records(datagram):
+            # the first ones alone: of a forged number no more can come than that record's loss
+            if 0 <= number - dtls_records.FIRST < dtls_records.WINDOW:
+                self.heard.add(number)
         self._connection.bio_write(datagram)
         self._step()
 

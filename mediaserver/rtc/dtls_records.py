@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -28,6 +28,7 @@ TAG_BYTES = 16
 SEALED_BYTES = NONCE_BYTES + TAG_BYTES
 RECORD_BYTES = 1500  # more than any datagram of ours or of a peer holds
 EPOCH = 1  # the first and only one that is encrypted
+FIRST = EPOCH << 48  # number of its first record
 WINDOW = 64  # records, against replay (RFC 6347 §4.1.2.6)
 CLOSE_NOTIFY = b"\x01\0"
 FATAL = b"\x02"
@@ -82,14 +83,15 @@ class GcmRecords:
 
     __slots__ = ("_keys", "_newest", "_next", "_nonce", "_opened", "_rx", "_seen", "_tx")
 
-    def __init__(self, keys: RecordKeys, last: Record) -> None:
-        """`last` is the last encrypted record that OpenSSL has sent."""
+    def __init__(self, keys: RecordKeys, last: Record, heard: Collection[int] = ()) -> None:
+        """`last` is the last encrypted record that OpenSSL has sent; `heard` numbers it was given."""
         self._keys = keys
         _, number, body = last
         self._next = number + 1
         self._nonce = (int.from_bytes(body[:NONCE_BYTES], "big") + 1) & _NUMBERS
-        self._newest = EPOCH << 48
-        self._seen = 0  # bit n: the record n before the newest has been opened
+        self._newest = newest = max(heard, default=FIRST)
+        # bit n: the record n before the newest has been opened
+        self._seen = sum(1 << newest - number for number in heard)
         self._tx: AESGCM | None = None
         self._rx: AESGCM | None = None
 
@@ -179,14 +181,17 @@ class OpenSslRecords:
         return farewell(self._connection)
 
 
-def agreed(connection: SSL.Connection, server: bool, last: Record | None) -> Records:
-    """The records of a connection that has shaken hands; `last` as GcmRecords has it."""
+def agreed(
+    connection: SSL.Connection, server: bool, last: Record | None, heard: Collection[int]
+) -> Records:
+    """The records of a connection that has shaken hands; `last` and `heard` as GcmRecords has them."""
     if connection.get_cipher_name() not in GCM_CIPHERS or last is None:
         return OpenSslRecords(connection)
     master = connection.master_key()
     randoms = connection.server_random(), connection.client_random()
     assert master is not None and randoms[0] is not None and randoms[1] is not None
-    return GcmRecords(RecordKeys.derive(master, randoms[0] + randoms[1], server), last)
+    keys = RecordKeys.derive(master, randoms[0] + randoms[1], server)
+    return GcmRecords(keys, last, heard)
 
 
 def farewell(connection: SSL.Connection) -> bytes:

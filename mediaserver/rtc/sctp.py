@@ -51,6 +51,7 @@ HEADER_BYTES = 12
 DATA_HEADER_BYTES = 16
 BUNDLE_BYTES = SCTP_MAX_PACKET_LENGTH - HEADER_BYTES
 BURST_BYTES = 4 * USERDATA_MAX_LENGTH  # at once (§6.1 D)
+INITIAL_WINDOW_BYTES = 4380  # §7.2.1
 RECOVERY_BURST_BYTES = 2 * USERDATA_MAX_LENGTH  # in fast recovery, as aiortc has it
 TURN_S = 0.001  # what uvloop's clock shows of one turn of the loop
 WHOLE = SCTP_DATA_FIRST_FRAG | SCTP_DATA_LAST_FRAG
@@ -501,6 +502,8 @@ class Sctp(RTCSctpTransport):
         self._t3_due = _NEVER
         self._lost = True
         self._t3_expired()
+        if not any(chunk._retransmit for chunk in self._sent_queue):  # given up: as after idleness
+            self._cwnd = max(self._cwnd, INITIAL_WINDOW_BYTES)
 
 
 def finish(steps: Coroutine[Any, Any, None]) -> None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from mediaserver.errors import ProtocolError, Unavailable
+from mediaserver.errors import NotAcceptable, ProtocolError, Unavailable
 from mediaserver.protocol import sdp, stun
 from mediaserver.protocol.sdp import Candidate
 from mediaserver.protocol.sdp_fragment import Credentials, Fragment, Section
@@ -65,6 +65,7 @@ class Transport:
     max_per_address: int = 500
     clock: Callable[[], float] = time.monotonic
     carrier: Carrier | None = None  # the compiled sender
+    elsewhere: Callable[[], int] = lambda: 0  # sessions of other processes under the same limit
     sessions: dict[str, Session] = field(default_factory=dict)
     dropped: Dropped = field(default_factory=Dropped)
 
@@ -130,7 +131,7 @@ class Transport:
 
         `sctp` is the peer's SCTP port and its largest message in bytes, None without data channels.
         """
-        if len(self.sessions) >= self.max_sessions:
+        if len(self.sessions) + self.elsewhere() >= self.max_sessions:
             raise Unavailable("no room for another session", headers={"Retry-After": "5"})
         session = Session(
             handler,
@@ -158,11 +159,17 @@ class Transport:
     ) -> tuple[Session, str]:
         """Open a session for an offer and write its answer; `medias` stands beside offer.medias.
 
-        Raises ProtocolError when no m-line is accepted, Unavailable when full.
+        Raises NotAcceptable when no m-line is accepted or the peer is ICE-lite as we are, Unavailable
+        when full.
         """
         first = next((m for m, a in zip(offer.medias, medias, strict=True) if a), None)
-        if first is None or not first.fingerprints:
-            raise ProtocolError("the offer has no H.264, Opus or data that could be had here")
+        if first is None:
+            raise NotAcceptable(
+                "no m-line of the offer could be had here: they want a codec and a direction of this"
+                " stream, ICE credentials, a SHA-2 fingerprint, BUNDLE and rtcp-mux"
+            )
+        if offer.ice_lite:
+            raise NotAcceptable("both sides are ICE-lite: nobody would send checks")
         certificate = self.certificate()
         setup = sdp.setup_for(first.setup)
         role: DtlsRole = "server" if setup == "passive" else "client"
@@ -258,21 +265,22 @@ class Transport:
 
     def _on_datagram(self, data: bytes, address: Address) -> None:
         session = self._by_address.get(address)
-        if not 0 < len(data) <= DATAGRAM_BYTES:
+        size = len(data)
+        if not 0 < size <= DATAGRAM_BYTES:
             self.dropped.empty_or_long += 1
             return
         first = data[0]
-        if first < 4:
-            self._on_stun(data, address)
-        elif session is None:
-            self.dropped.unknown_address += 1
-        elif 128 <= first < 192 and len(data) >= 12:
-            media = data[1] < 192 or data[1] > 223
+        if 128 <= first < 192 and size >= 12 and session is not None:
+            media = not 192 <= data[1] <= 223
             now = self._arrived() if media and type(address) is tuple else self.clock()
             try:
                 session.on_srtp(data, now)
             except ProtocolError:
                 self.dropped.bad_srtp += 1
+        elif first < 4:
+            self._on_stun(data, address)
+        elif session is None:
+            self.dropped.unknown_address += 1
         elif 20 <= first < 64:
             session.on_dtls(data)
         else:

@@ -173,7 +173,7 @@ def test_what_is_no_offer_is_refused_and_opens_no_session(offer: bytes) -> None:
 async def test_an_offer_without_data_channels_is_refused() -> None:
     async with serving() as here:
         client = WebRtcClient(Certificate.generateCertificate(), clock=now)
-        assert (await here.post(client.offer(data=False)))[0] == 400
+        assert (await here.post(client.offer(data=False)))[0] == 406
         assert not here.transport.sessions
         await client.close()
 

@@ -79,7 +79,7 @@ async def test_what_is_wrong_is_said_with_its_status_and_code(
 async def test_a_player_cannot_publish_and_a_viewer_cannot_delete_a_publication() -> None:
     async with open_http_house() as here:
         plays = offer().replace("a=sendonly", "a=recvonly")
-        assert (await here.post("/whip", plays, token=KEY)).status == 400
+        assert (await here.post("/whip", plays, token=KEY)).status == 406
         reply = await here.post("/whip", offer(), token=KEY)
         resource = reply.headers["Location"].rpartition("/")[2]
         assert await here.delete(f"/whep/{ROOM}/{resource}") == 404

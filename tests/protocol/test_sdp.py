@@ -548,7 +548,7 @@ def test_foreign_sections_are_answered_in_their_own_words() -> None:
     offer = sdp.parse(WHEP + foreign)
     assert [media.usable for media in offer.medias] == [True] * 3 + [False] * 2
     written = answer_to(offer, accept_all(offer))
-    assert "m=image 0 UDPTL t38\r\n" in written
+    assert "m=image 0 udptl t38\r\n" in written
     assert "m=application 0 TCP/BFCP *\r\n" in written
 
 

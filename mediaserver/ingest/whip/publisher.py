@@ -81,12 +81,16 @@ class WhipPublisher:
         payload_type = packet.payload_type
         identifier = self._numbering.get(payload_type)
         if identifier is not None:
-            self._record(packet.extension_u16(identifier))
+            number = packet.extension_u16(identifier)
+            if number is not None:
+                self._arrivals.record(number, now)
+                if self._feedback_timer is None:
+                    self._arm_feedback()
         receiver = self._receivers.get(payload_type) or self._find(packet)
         if receiver is None:
             return
         receiver.receive(packet, now)
-        if receiver.waiting and self._timer is None:
+        if self._timer is None and receiver.waiting:
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def on_rtcp(self, packets: Sequence[rtcp.RtcpPacket], now: float) -> None:
@@ -147,15 +151,10 @@ class WhipPublisher:
             report = b"" if self._terms.reduced_size else self._compound(now)
             self.session.send_rtcp(report + feedback)
 
-    def _record(self, number: int | None) -> None:
-        """Note the arrival of a packet with this transport-wide number."""
-        if number is None:
-            return
-        self._arrivals.record(number, self._now)
-        if self._feedback_timer is None:
-            loop = asyncio.get_running_loop()
-            due = loop.time() + TRANSPORT_FEEDBACK_S
-            self._feedback_timer = loop.call_at(due - due % TOGETHER_S, self._tell_arrivals)
+    def _arm_feedback(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + TRANSPORT_FEEDBACK_S
+        self._feedback_timer = loop.call_at(due - due % TOGETHER_S, self._tell_arrivals)
 
     def _tell_arrivals(self) -> None:
         self._feedback_timer = None

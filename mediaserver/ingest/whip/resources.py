@@ -32,7 +32,10 @@ class WhipIngest:
         self._turn: asyncio.TimerHandle | None = None
 
     async def publish(self, key: str, offer_sdp: bytes, remote: str) -> tuple[str, str]:
-        """Accept an offer; (resource id, answer). Raises Unauthorized, ProtocolError, Unavailable."""
+        """Accept an offer; (resource id, answer).
+
+        Raises Unauthorized, ProtocolError, NotAcceptable, TooMany, Unavailable.
+        """
         try:
             name = await self._access.publish(key)
         except PeerError as error:
@@ -50,7 +53,9 @@ class WhipIngest:
             )
 
         publisher = WhipPublisher(publication, terms, self.transport.clock)
+        self.transport.admission.check(remote)
         session, answer = self.transport.accept(publisher, offer, medias)
+        self.transport.admission.count(remote, session.id)
         return session.id, answer
 
     def delete(self, resource: str) -> None:

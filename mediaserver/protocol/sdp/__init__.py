@@ -19,6 +19,7 @@ from mediaserver.protocol.sdp.codecs import (
 )
 from mediaserver.protocol.sdp.description import (
     DEFAULT_MAX_MESSAGE_BYTES,
+    DIGESTS,
     MID_EXTENSION,
     RID_EXTENSION,
     AnswerMedia,
@@ -35,6 +36,7 @@ from mediaserver.protocol.sdp.video import choose_video, offered_video
 
 __all__ = [
     "DEFAULT_MAX_MESSAGE_BYTES",
+    "DIGESTS",
     "MAX_LINES",
     "MAX_SDP_BYTES",
     "MID_EXTENSION",

@@ -28,6 +28,9 @@ def setup_for(offered: str) -> Setup:
     return roles[offered]
 
 
+ICE_OPTIONS = frozenset({"ice2", "trickle"})  # RFC 8839 §5.6, RFC 8840 §4.1.3
+
+
 def write_answer(
     offer: Offer,
     medias: Sequence[AnswerMedia | None],
@@ -57,6 +60,8 @@ def write_answer(
     lines = ["v=0", f"o=- {session_id} {version} IN IP4 0.0.0.0", "s=-", "t=0 0"]
     if ice_lite:
         lines.append("a=ice-lite")
+    if options := sorted(offer.ice_options & ICE_OPTIONS):
+        lines.append("a=ice-options:" + " ".join(options))
     if accepted:
         if offer.bundle:
             lines.append("a=group:BUNDLE " + " ".join(accepted))
@@ -96,6 +101,8 @@ def _accepted(
         port = f"a=sctp-port:{media.sctp_port or 5000}"
         return [*lines, port, f"a=max-message-size:{answer.max_message_size}"]
     lines += (f"a={answer.direction}", "a=rtcp-mux")
+    if media.rtcp_mux_only:  # RFC 9725 §4.4
+        lines.append("a=rtcp-mux-only")
     if media.rtcp_rsize:
         lines.append("a=rtcp-rsize")
     lines += (f"a=extmap:{identifier} {uri}" for uri, identifier in answer.extmaps.items())

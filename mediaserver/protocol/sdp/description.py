@@ -14,6 +14,10 @@ DEFAULT_MAX_MESSAGE_BYTES = 65_536  # RFC 8841 §6.1
 RTP_PROTOCOLS = frozenset(
     ("UDP/TLS/RTP/SAVPF", "TCP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF")
 )
+DIGESTS = frozenset(
+    {"sha-256", "sha-384", "sha-512"}
+)  # of certificates' fingerprints (RFC 8122 §5)
+MIN_UFRAG, MIN_PWD = 4, 22  # characters
 DATA_PROTOCOLS = frozenset(("UDP/DTLS/SCTP", "TCP/DTLS/SCTP", "DTLS/SCTP"))
 
 
@@ -74,6 +78,7 @@ class OfferMedia:
     rids: tuple[tuple[str, str], ...]
     simulcast: tuple[str, ...]
     rtcp_mux: bool
+    rtcp_mux_only: bool
     rtcp_rsize: bool
     bundled: bool
     sctp_port: int | None
@@ -88,10 +93,17 @@ class OfferMedia:
 
     @property
     def usable(self) -> bool:
-        """Whether it could be accepted here at all: not stopped, bundled, over DTLS, with mux."""
-        if not self.bundled or not self.ice_ufrag or not self.ice_pwd or not self.fingerprints:
+        """Whether it could be accepted here at all: not stopped, bundled, over DTLS, with mux.
+
+        The credentials have a length (RFC 8839 §5.4), and one fingerprint is of a digest in DIGESTS.
+        """
+        known = any(name in DIGESTS for name, _ in self.fingerprints)
+        credentials = len(self.ice_ufrag) >= MIN_UFRAG and len(self.ice_pwd) >= MIN_PWD
+        if not self.bundled or not known or not credentials:
             return False
-        return self.is_data or (self.protocol in RTP_PROTOCOLS and self.rtcp_mux)
+        if self.is_data:
+            return self.sctp_port != 0
+        return self.protocol in RTP_PROTOCOLS and self.rtcp_mux
 
 
 @dataclass(frozen=True, slots=True)

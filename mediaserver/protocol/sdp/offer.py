@@ -115,6 +115,7 @@ def _media(
         simulcast=_simulcast(section),
         # RFC 8859: both are of category IDENTICAL, so may stand in the tagged section alone.
         rtcp_mux=any(part.attributes.keys() & _MUX for part in transport),
+        rtcp_mux_only=any("rtcp-mux-only" in part.attributes for part in transport),
         rtcp_rsize="rtcp-rsize" in section.attributes or "rtcp-rsize" in session.attributes,
         bundled=bundled and not stopped,
         sctp_port=_sctp_port(section, protocol, formats),
@@ -129,7 +130,9 @@ def _media_line(line: str) -> tuple[str, int, str, tuple[str, ...]]:
     port = parse_number(fields[1].partition("/")[0], 0xFFFF)
     if port is None:
         raise ProtocolError("SDP with a malformed port")
-    return fields[0], port, fields[2].upper(), tuple(fields[3:])
+    protocol = fields[2].upper()
+    known = protocol in RTP_PROTOCOLS or protocol in DATA_PROTOCOLS
+    return fields[0], port, protocol if known else fields[2], tuple(fields[3:])
 
 
 def _inherited(parts: Sequence[Section], name: str) -> str:
@@ -255,7 +258,9 @@ def _simulcast(section: Section) -> tuple[str, ...]:
     for direction, streams in zip(fields[::2], fields[1::2], strict=False):
         if direction == "send":
             # RFC 8853 §5.1: alternatives stand behind commas, paused streams behind a tilde.
-            layers = [stream.split(",")[0].lstrip("~") for stream in streams.split(";")]
+            # Drafts before it wrote `rid=` in front of all.
+            first = streams.removeprefix("rid=")
+            layers = [stream.split(",")[0].lstrip("~") for stream in first.split(";")]
             return tuple(layer for layer in layers if layer)[:MAX_RIDS]
     return ()
 
