@@ -33,6 +33,7 @@ class Collector:
 
     def start(self) -> None:
         """Set aside what there is, and go on."""
+        self._count_at = asyncio.get_running_loop().time() + COUNT_S
         self._look_through()
         self._arm()
 

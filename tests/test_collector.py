@@ -52,6 +52,7 @@ async def test_an_old_cycle_is_found_in_a_quiet_moment_or_when_much_has_come(
     monkeypatch: pytest.MonkeyPatch, quiet: bool
 ) -> None:
     monkeypatch.setattr(collector, "WORTH_OBJECTS", 5000)
+    monkeypatch.setattr(collector, "COUNT_S", 0.0)
     settled = False
     collecting = Collector(quiet=lambda: settled and quiet)
     collecting.start()
@@ -63,8 +64,8 @@ async def test_an_old_cycle_is_found_in_a_quiet_moment_or_when_much_has_come(
     gc.collect()
     assert gone() is not None  # set aside: no collection looks there
     crowd = [[number] for number in range(10_000)]
-    gc.freeze()
     if not quiet:
+        gc.freeze()
         monkeypatch.setattr(collector, "MOST_OBJECTS", 5000 - kept)
     settled = True
     assert await until(lambda: gone() is None)
