@@ -180,7 +180,8 @@ class DataChannels:
             log.info("room %s: data channels without events: %s", room, refusal.code)
         else:
             if self._copies is None:
-                self._copies = Copies()
+                feed = self._sessions.feed
+                self._copies = Copies(lambda: feed.saying > 0)
             viewer = self._viewers[name] = DataChannelViewer(session, send, hang_up, self._copies)
             for data in self._early[name]:
                 viewer.receive(data)

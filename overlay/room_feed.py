@@ -74,6 +74,7 @@ class RoomFeed:
         self.viewers = viewers
         self.own_event = own_event
         self.now_ms = now_ms
+        self.saying = 0  # rooms in which something is on its way to everybody for the first time
         self._rooms: dict[str, Room] = {}
         self._buyers: dict[str, Buyer] = {}
 
@@ -289,7 +290,11 @@ class Room(Audience):
         return seq, parts
 
     async def _deliver(self, messages: Sequence[Message]) -> None:
-        await self.put("public", messages)
+        self._feed.saying += 1
+        try:
+            await self.put("public", messages)
+        finally:
+            self._feed.saying -= 1
 
     def _pass_soon(self) -> None:
         if self._passing is None:
