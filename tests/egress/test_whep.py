@@ -378,6 +378,15 @@ async def test_a_viewer_gets_picture_sound_and_reports() -> None:
 
 
 @virtual_time
+async def test_reports_of_a_second_are_no_more_than_that_however_busy_the_loop_is() -> None:
+    async with open_house() as house:
+        house.publish()
+        await house.watch()
+        for _ in range(50):  # sweeps without a turn of the loop between them
+            house.whep._every_second(now())
+        assert len(house.whep._reports) <= 1
+
+
 async def test_reports_to_many_viewers_are_spread_over_turns_of_the_loop() -> None:
     async with open_house() as house:
         house.publish()

@@ -142,6 +142,17 @@ async def test_limits_are_for_all_workers_together() -> None:
         await until(lambda: not here.admission._sessions)
 
 
+async def test_places_are_taken_while_workers_are_still_asked() -> None:
+    async with fan_out(room_viewers=3) as here:
+        asked = (here.ask(here.house.client(), "192.0.2.1") for _ in range(12))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        refused = [each for each in answers if isinstance(each, Exception)]
+        assert len(refused) == 9
+        assert all(isinstance(each, Unavailable) for each in refused)
+        assert here.admission._sessions == {"192.0.2.1": 3}
+        assert not here.workers._asked
+
+
 async def test_a_worker_that_hangs_is_killed_and_started_again_and_counters_go_on() -> None:
     async with fan_out(1) as here:
         received = Received()

@@ -552,6 +552,37 @@ def test_foreign_sections_are_answered_in_their_own_words() -> None:
     assert "m=application 0 TCP/BFCP *\r\n" in written
 
 
+def test_options_of_ice_and_rtcp_are_answered_where_they_were_offered() -> None:
+    plain = sdp.parse(WHEP)
+    assert "rtcp-mux-only" not in answer_to(plain, accept_all(plain))
+    wants = WHEP.replace("a=rtcp-mux\n", "a=rtcp-mux\na=rtcp-mux-only\n")
+    wants = wants.replace("a=ice-options:trickle\n", "")
+    wants = wants.replace("t=0 0\n", "t=0 0\na=ice-options:trickle ice2 renomination\n")
+    offer = sdp.parse(wants)
+    written = answer_to(offer, accept_all(offer))
+    assert written.count("a=rtcp-mux-only\r\n") == 2
+    assert "a=ice-options:ice2 trickle\r\n" in written
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("sha-256", "sha-1"),
+        ("a=ice-pwd:", "a=ice-pwd:short\na=x-pwd:"),
+        ("a=ice-ufrag:", "a=ice-ufrag:abc\na=x-ufrag:"),
+    ],
+)
+def test_what_could_never_connect_is_not_usable(old: str, new: str) -> None:
+    offer = sdp.parse(WHEP.replace(old, new))
+    assert not any(media.usable for media in offer.medias)
+
+
+def test_simulcast_in_the_words_of_a_draft_keeps_its_first_layer() -> None:
+    lines = "a=rid:h send\na=rid:m send\na=simulcast:send rid=h;m\n"
+    (video,) = [m for m in sdp.parse(WHEP + lines).medias[-1:]]
+    assert video.simulcast == ("h", "m")
+
+
 def test_an_offer_without_mids_is_answered_without() -> None:
     offer = sdp.parse(OBS.replace("a=mid:0\n", "").replace("a=group:BUNDLE 0 1\n", ""))
     assert [media.usable for media in offer.medias] == [True, False]

@@ -404,6 +404,30 @@ async def test_no_number_and_no_nonce_is_used_twice_under_one_key() -> None:
 
 
 @virtual_time
+async def test_a_record_that_openssl_has_had_is_not_opened_again() -> None:
+    async with pair() as both:
+        await both.connect()
+        heard: list[bytes] = []
+        both.peer.receive_by(heard.append)
+        theirs = both.peer._records
+        assert isinstance(theirs, GcmRecords)
+        sent = [each for datagram in both.our_path.sent for each in records(datagram)]
+        (finished,) = [each for each in sent if each[1] >> 48]
+        assert theirs._open(*finished) is None
+        both.ours.send_packet(b"next")
+        await until(lambda: heard == [b"next"])
+
+
+async def test_a_last_flight_is_repeated_a_few_times_and_not_after_data() -> None:
+    async with against() as both:
+        assert await both.connect() is not None
+        kept = len(both.path.sent)
+        for _ in range(3 * dtls.REPEATS):
+            both.path.feed(b"\x16")
+        assert len(both.path.sent) == kept + dtls.REPEATS
+
+
+@virtual_time
 async def test_forged_replayed_and_old_records_are_dropped() -> None:
     async with pair() as both:
         await both.connect()
