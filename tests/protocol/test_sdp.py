@@ -579,7 +579,7 @@ def test_what_could_never_connect_is_not_usable(old: str, new: str) -> None:
 
 def test_simulcast_in_the_words_of_a_draft_keeps_its_first_layer() -> None:
     lines = "a=rid:h send\na=rid:m send\na=simulcast:send rid=h;m\n"
-    (video,) = [m for m in sdp.parse(WHEP + lines).medias[-1:]]
+    video = sdp.parse(WHEP + lines).medias[-1]
     assert video.simulcast == ("h", "m")
 
 
