@@ -55,7 +55,7 @@ PRODUCT = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`loss` is a share, each way; a card is pinned every `every_s`."""
+    """`loss` is a share, each way; a card is pinned every `every_s`; `workers` are the server's."""
 
     viewers: int
     cards: int
@@ -64,6 +64,7 @@ class Plan:
     seed: int
     processes: int
     joins_per_s: float
+    workers: int
 
 
 def main(argv: Sequence[str]) -> int:
@@ -76,8 +77,11 @@ def main(argv: Sequence[str]) -> int:
         seed=options.seed,
         processes=options.processes,
         joins_per_s=options.joins_per_s,
+        workers=options.workers,
     )
     core, others = split()
+    if plan.workers > 1 and core is not None:  # they want the cores that there are
+        core, others = None, {core, *others}
     facts = {**machine.describe(), **_conditions(plan, core, others)}
     console = report.console()
     report.show_facts(console, f"cards, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", facts)
@@ -99,7 +103,10 @@ def run(plan: Plan, core: int | None, others: set[int], progress: Progress) -> R
         held = folder / "holds.json"
         picture = FRAME_BYTES, FRAME_BYTES, FRAMES_PER_S
         program = timed_server.program(held)
-        server = stack.enter_context(on_the_air(publish, *picture, program=program, core=core))
+        workers = (f"workers={plan.workers}",)
+        server = stack.enter_context(
+            on_the_air(publish, *picture, program=program, core=core, settings=workers)
+        )
         pace = plan.joins_per_s / plan.processes
         loads = [
             stack.enter_context(
@@ -205,6 +212,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     add("--seed", type=int, default=1, help="default %(default)s")
     add("--joins-per-s", type=_number(float, 1, 1000), default=JOINS_PER_S, help="%(default)s")
     add("--processes", type=_number(int, 1, 64), default=1, metavar="N", help="of viewers; 1")
+    add("--workers", type=_number(int, 1, 16), default=1, metavar="N", help="of the server; 1")
     add("--json", type=Path, metavar="FILE", help="save all that was measured")
     return parser.parse_args(argv)
 
@@ -229,6 +237,7 @@ def _conditions(plan: Plan, core: int | None, others: set[int]) -> dict[str, str
         "cards": f"{plan.cards}, one every {plan.every_s:g} s after the last one's answer",
         "loss": f"{plan.loss:.0%} each way, seed {plan.seed}, in the viewers' process",
         "picture": f"{FRAMES_PER_S} frames/s of {FRAME_BYTES:,} bytes, {bits / 1000:g} kbit/s",
+        "workers": str(plan.workers),
         "server": f"{pinned}, its loop's callbacks timed; publisher and viewers on core {rest}",
         "viewers": f"{plan.viewers:,} WHEP sessions with data channels, in {plan.processes} processes",
         "time": "POST leaves to the kernel's stamp of the datagram that completes the card",

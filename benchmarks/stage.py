@@ -25,12 +25,13 @@ def on_the_air(
     *arguments: Any,
     program: Sequence[str] = ("-m", "mediaserver"),
     core: int | None = None,
+    settings: Sequence[str] = (),
 ) -> Iterator[Server]:
-    """`publish(commands, url, *arguments)` is a load; `program` and `core` are `serving`'s.
+    """`publish(commands, url, *arguments)` is a load; `program`, `core`, `settings` are `serving`'s.
 
     Raises TimeoutError when no packet of it comes.
     """
-    with serving(*SETTINGS, program=program, core=core) as server:
+    with serving(*SETTINGS, *settings, program=program, core=core) as server:
         key = server.api("POST", "/v1/rooms", {"id": ROOM, "title": "Show"})["stream_key"]
         with Load(publish, f"{server.rtmp}/{key}", *arguments):
             server.wait_until_live(ROOM)
