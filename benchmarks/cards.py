@@ -81,7 +81,8 @@ def main(argv: Sequence[str]) -> int:
     )
     core, others = split()
     if plan.workers > 1 and core is not None:  # they want the cores that there are
-        core, others = None, {core, *others}
+        others = {core, *others}
+        core = None
     facts = {**machine.describe(), **_conditions(plan, core, others)}
     console = report.console()
     report.show_facts(console, f"cards, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", facts)
