@@ -180,7 +180,8 @@ class Timeline:
         if self._rate is not None and self._clocks:
             clock = next(iter(self._clocks.values()))
         else:
-            base_s = self._base_s + (arrival - self._began_at)
+            # what is read later may have come before it, by the kernel's stamps
+            base_s = self._base_s + max(0.0, arrival - self._began_at)
             clock = SourceClock(self._rate or track.clock_rate, timestamp, base_s)
         self._clocks[line] = clock
         return clock

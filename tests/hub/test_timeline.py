@@ -42,6 +42,13 @@ def test_media_time_begins_with_the_first_packet() -> None:
     assert placed(timeline, VIDEO, 71_040, NOW + 0.04) == 3600
 
 
+def test_no_media_time_is_below_zero_though_the_second_track_came_first_by_its_stamp() -> None:
+    timeline = rtp()
+    assert placed(timeline, OPUS, 1_000, NOW) == 0
+    assert placed(timeline, VIDEO, 9_000_000, NOW - 0.003) == 0
+    assert placed(timeline, VIDEO, 9_003_000, NOW + 0.03) == 3000
+
+
 def test_presentation_follows_decoding_by_the_composition_offset() -> None:
     timeline = rtmp()
     assert timeline.place(VIDEO, 5, 80, NOW) == (0, 7200)
