@@ -403,7 +403,7 @@ async def test_reports_to_many_viewers_are_spread_over_turns_of_the_loop() -> No
         for client in clients:
             reported.append(sum(isinstance(each, rtcp.SenderReport) for each in client.reports))
         channel.broadcast.viewers = set(viewers)
-        await until(lambda: all(len(each.reports) == 2 * REPORTS_PER_PASS for each in clients))
+        await until(lambda: all(len(each.reports) >= 2 * REPORTS_PER_PASS for each in clients))
 
 
 class _Many(list[object]):
