@@ -170,7 +170,7 @@ def _sender() -> Finding:
     try:
         library = compiled.load().aes_by
     except compiled.Unavailable as why:
-        return Finding("ok", f"WebRTC is sent by Python; optional, half the CPU: {why}")
+        return Finding("ok", f"WebRTC is sent by Python; optional, 0.6 of the CPU: {why}")
     return Finding("ok", f"WebRTC is sent by the compiled sender, AES by {library}")
 
 

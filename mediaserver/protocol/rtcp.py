@@ -32,7 +32,6 @@ MAX_SDES_TEXT_BYTES = 255
 NTP_EPOCH_S = 2_208_988_800  # 1900-01-01 to 1970-01-01
 
 _HEADER = Struct(">BBH")
-_U16 = Struct(">H")
 _U32 = Struct(">I")
 _SSRC_PAIR = Struct(">II")
 _SENDER_INFO = Struct(">IQIII")

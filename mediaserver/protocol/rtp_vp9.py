@@ -24,7 +24,6 @@ _PICTURE_ID, _PREDICTED, _LAYERS, _FLEXIBLE = 0x80, 0x40, 0x20, 0x10
 _BEGIN, _END, _STRUCTURE = 0x08, 0x04, 0x02
 _MAX_REFERENCES = 3  # of one frame, in flexible mode (§4.2)
 _SIZES, _GROUP = 0x10, 0x08  # Y and G of the scalability structure
-_STRUCTURE_BYTES = 5  # one layer with its size
 
 
 @dataclass(frozen=True, slots=True)

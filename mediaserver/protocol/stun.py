@@ -18,7 +18,6 @@ from zlib import crc32
 from mediaserver.errors import ProtocolError
 
 BINDING_REQUEST = 0x0001
-BINDING_INDICATION = 0x0011
 BINDING_SUCCESS = 0x0101
 BINDING_ERROR = 0x0111
 

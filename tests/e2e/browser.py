@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -35,10 +36,9 @@ async def browser(executable: str, *more: str) -> AsyncIterator[Browser]:
 
 
 async def transport(page: Page, expected: str) -> None:
-    """Wait until the page says that it plays by `webrtc` or `hls`."""
-    await until(
-        page, f'document.querySelector("[data-testid=transport]").textContent === "{expected}"'
-    )
+    """Wait until the page, be it still opening, says that it plays by `webrtc` or `hls`."""
+    said = page.get_by_test_id("transport").filter(has_text=re.compile(f"^{expected}$"))
+    await said.wait_for(state="attached", timeout=PATIENCE_S * 1000)
 
 
 async def stats(page: Page) -> dict[str, Any]:
