@@ -16,12 +16,15 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
 
 PLAYLIST_SEGMENTS = 3  # a live playlist holds no less than three target durations (RFC 8216 §6.2.2)
+MAX_RUNGS = 8  # a player's menu of qualities
 MAX_WORKERS = 64  # more cores than one publisher's machine has, and as many UDP ports
 SQLITE = "sqlite:"
 DATABASE = "hawker.db"
@@ -30,6 +33,11 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 OptionalPort = Annotated[int, Field(ge=-1, le=65535)]
 Count = Annotated[int, Field(ge=1)]
 Host = Annotated[str, Field(min_length=1)]
+
+
+Preset = Literal[
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
+]
 
 
 class Section(BaseModel):
@@ -65,6 +73,10 @@ class Rtmp(Section):
     port: Port = 1935
 
 
+class Rtmps(Section):
+    port: OptionalPort = 1936
+
+
 class Webrtc(Section):
     host: Host = "::"
     port: Port = 8189
@@ -78,6 +90,21 @@ class Webrtc(Section):
         except ValueError:
             allowed = 'a list of IPv4 and IPv6 addresses, such as ["203.0.113.7", "2001:db8::7"]'
             raise ValueError(allowed) from None
+
+
+class Srt(Section):
+    host: Host = "0.0.0.0"
+    port: Port = 8890
+    passphrase: SecretStr = SecretStr("")
+    latency_ms: Annotated[int, Field(ge=20, le=8000)] = 120
+
+    @field_validator("passphrase")
+    @classmethod
+    def _is_taken_by_srt(cls, passphrase: SecretStr) -> SecretStr:
+        text = passphrase.get_secret_value()
+        if text and not (10 <= len(text) <= 79 and all(" " <= each <= "~" for each in text)):
+            raise ValueError("10 to 79 characters of printable ASCII, or empty")
+        return passphrase
 
 
 class Data(Section):
@@ -109,8 +136,62 @@ class Hls(Section):
         return window_s
 
 
+class Channel(Section):
+    dir: str = ""
+
+    def folder(self, data: Path) -> Path:
+        """Where the files are that rooms may play."""
+        return Path(self.dir) if self.dir else data / "media"
+
+
+class Slate(Section):
+    picture: str = ""
+
+    @field_validator("picture")
+    @classmethod
+    def _is_a_file(cls, picture: str) -> str:
+        if picture and not Path(picture).is_file():
+            raise ValueError("the path of a picture (JPEG or PNG), or empty")
+        return picture
+
+    @property
+    def path(self) -> Path | None:
+        """None for the built-in picture."""
+        return Path(self.picture) if self.picture else None
+
+
+class Rung(Section):
+    height: Annotated[int, Field(ge=16, le=4320)]
+    bitrate_kbps: Annotated[int, Field(ge=50, le=100_000)]
+    fps: Annotated[float, Field(ge=0, le=240)] = 0.0
+    preset: Preset = "veryfast"
+
+
+DEFAULT_LADDER = (
+    Rung(height=720, bitrate_kbps=2500),
+    Rung(height=480, bitrate_kbps=1200),
+    Rung(height=360, bitrate_kbps=600),
+)
+
+
 class Transcode(Section):
     enabled: bool = True
+    mode: Literal["on_demand", "always"] = "on_demand"
+    threads: Annotated[int, Field(ge=0, le=64)] = 0
+    ladder: tuple[Rung, ...] = Field(default=DEFAULT_LADDER, max_length=MAX_RUNGS, strict=False)
+
+    @field_validator("ladder", mode="wrap")
+    @classmethod
+    def _is_rungs(cls, ladder: object, rungs: ValidatorFunctionWrapHandler) -> tuple[Rung, ...]:
+        try:
+            return tuple(rungs(ladder))
+        except ValidationError:
+            allowed = f"a list of up to {MAX_RUNGS} such as {{ height = 720, bitrate_kbps = 2500 }}"
+            raise ValueError(allowed) from None
+
+
+class Restream(Section):
+    allow_private: bool = False
 
 
 class Store(Section):
@@ -158,17 +239,23 @@ class Limits(Section):
     reservation_s: Annotated[float, Field(ge=1, le=86_400)] = 600.0
     order_lines: Annotated[int, Field(ge=1, le=100)] = 50
     order_quantity: Annotated[int, Field(ge=1, le=10_000)] = 99
+    restream_targets: Annotated[int, Field(ge=0, le=100)] = 10
 
 
 class Config(Section):
     workers: Annotated[int, Field(ge=1, le=MAX_WORKERS)] = 1
     http: Http = Http()
     rtmp: Rtmp = Rtmp()
+    rtmps: Rtmps = Rtmps()
     webrtc: Webrtc = Webrtc()
+    srt: Srt = Srt()
     data: Data = Data()
     auth: Auth = Auth()
     hls: Hls = Hls()
+    slate: Slate = Slate()
+    channel: Channel = Channel()
     transcode: Transcode = Transcode()
+    restream: Restream = Restream()
     store: Store = Store()
     payments: Payments = Payments()
     chat: Chat = Chat()

@@ -38,6 +38,8 @@ def _value(value: object) -> str:
             return json.dumps(value)
         case tuple():
             return f"[{', '.join(_value(item) for item in value)}]"
+        case Section():
+            return f"{{ {', '.join(f'{key} = {_value(each)}' for key, each in value)} }}"
         case str() | Path():
             return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
     raise TypeError(f"no TOML for {type(value).__name__}")

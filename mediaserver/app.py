@@ -25,6 +25,7 @@ from config import Config
 from mediaserver.api import figures, problem
 from mediaserver.api.access_log import AccessLogger
 from mediaserver.api.auth import CALLERS
+from mediaserver.api.channel import ChannelApi, play_all
 from mediaserver.api.connectivity import ConnectivityApi
 from mediaserver.api.forwarded import forwarded
 from mediaserver.api.health import HealthApi
@@ -35,6 +36,7 @@ from mediaserver.api.metrics import Metrics
 from mediaserver.api.openapi import document as openapi
 from mediaserver.api.openapi.handler import OpenApi
 from mediaserver.api.pages import Pages
+from mediaserver.api.restreams import RestreamsApi
 from mediaserver.api.rooms import RoomsApi
 from mediaserver.api.tls import own_certificate, server_context
 from mediaserver.api.whep import WhepApi
@@ -44,14 +46,18 @@ from mediaserver.child import ChildProcess
 from mediaserver.egress.figures import Figures, add, own
 from mediaserver.egress.hls import HlsEgress, HlsSettings
 from mediaserver.egress.hls_viewers import HlsViewers
+from mediaserver.egress.restream import Restreams, Target
 from mediaserver.egress.watching import OneProcess, Watching
 from mediaserver.egress.whep import WhepEgress
 from mediaserver.egress.workers import Workers
 from mediaserver.errors import PeerError
 from mediaserver.hub import Hub, Stream
 from mediaserver.hub.relay import RelayServer
+from mediaserver.ingest.channel import Channels
 from mediaserver.ingest.doctor import Doctor
 from mediaserver.ingest.rtmp import RtmpServer
+from mediaserver.ingest.slate import Slate
+from mediaserver.ingest.srt import INSTALL, SrtServer, Unavailable
 from mediaserver.ingest.testpattern.host import DemoHost
 from mediaserver.ingest.whip import WhipIngest
 from mediaserver.lifecycle import StartError, binding
@@ -60,9 +66,10 @@ from mediaserver.rtc.address import shown
 from mediaserver.rtc.candidates import own_addresses
 from mediaserver.rtc.transport import Transport
 from mediaserver.shop import Shop
-from mediaserver.transcode.supervisor import TranscodeWorker
+from mediaserver.transcode.supervisor import LadderWorker, TranscodeWorker
 from overlay.audit import AuditLog
-from overlay.errors import Unauthorized
+from overlay.channel_plans import ChannelPlan
+from overlay.errors import RoomNotFound, Unauthorized
 from overlay.rooms import RoomAccess
 from overlay.secret_file import load_or_create_secret
 from overlay.tokens import Tokens
@@ -112,6 +119,7 @@ class App:
         }
         self.transport = Transport(**self._webrtc, carrier=compiled.chosen())
         self._workers: Workers | None = None
+        self._srt: SrtServer | None = None  # where there is no libsrt
         self.http_port = config.http.port
         self.https_port = config.http.https_port
         self._hls_viewers = HlsViewers()
@@ -153,13 +161,16 @@ class App:
             if self._own_tls
             else None,
             "rtmp": f"rtmp://{_reachable(rtmp.host)}:{rtmp.port}/{RTMP_APP}",
+            "rtmps": f"rtmps://{_reachable(rtmp.host)}:{rtmp.tls_port}/{RTMP_APP}"
+            if self.config.rtmps.port >= 0
+            else None,
             "webrtc": [
                 shown((each.address, each.port))
                 for each in self.transport.candidates()
                 if each.protocol == "udp"
             ]
             + [*(self._workers.addresses if self._workers else ())],
-            "srt": None,
+            "srt": f"srt://{_reachable(self._srt.host)}:{self._srt.port}" if self._srt else None,
         }
 
     def banner(self) -> Banner:
@@ -234,19 +245,79 @@ class App:
             worker = TranscodeWorker(self._relay.path)
             await worker.start()
             self._stack.push_async_callback(worker.stop)
+            await self._start_ladder()
         self._rtmp = RtmpServer(
             hub,
             self.access,
             config.rtmp.host,
             config.rtmp.port,
+            tls=self._rtmps_tls(),
+            tls_port=config.rtmps.port,
             max_connections=config.limits.rtmp_connections,
         )
         with binding("rtmp.port", config.rtmp.host, config.rtmp.port):
             await self._rtmp.start()
         self._stack.push_async_callback(self._rtmp.stop)
+        self._start_rtmps()
+        await self._start_srt()
+        self.restreams = Restreams(
+            hub, self._restream_targets, allow_private=config.restream.allow_private
+        )
+        self.restreams.start()
+        self._stack.push_async_callback(self.restreams.close)
+        self.channels = Channels(hub, config.channel.folder(config.data.dir))
+        self._stack.push_async_callback(self.channels.close)
+        slate = Slate(hub, config.slate.path)
+        slate.start()
+        self._stack.push_async_callback(slate.close)
         doctor = Doctor(hub)
         doctor.start()
         self._stack.callback(doctor.close)
+
+    def _rtmps_tls(self) -> ssl.SSLContext | None:
+        if self.config.rtmps.port < 0:
+            return None
+        configured = self._configured_tls()
+        return configured or own_certificate(self.config.data.dir, own_addresses("0.0.0.0"))
+
+    def _start_rtmps(self) -> None:
+        """RTMPS stands beside RTMP, so a taken port is no reason not to start."""
+        try:
+            self._rtmp.start_tls()
+        except OSError as error:
+            log.warning("rtmps.port: %s; RTMPS takes a free port", error.strerror or error)
+            self._rtmp.tls_port = 0
+            with binding("rtmps.port", self._rtmp.host, 0):
+                self._rtmp.start_tls()
+
+    async def _start_srt(self) -> None:
+        """SRT is for publishers on bad networks: what it lacks is no reason not to start."""
+        srt = self.config.srt
+        try:
+            server = SrtServer(
+                self.hub,
+                self.access,
+                srt.host,
+                srt.port,
+                passphrase=srt.passphrase.get_secret_value(),
+                latency_ms=srt.latency_ms,
+            )
+            await server.start()
+        except Unavailable as why:
+            log.warning("SRT is off: %s (%s)", why, INSTALL)
+        except OSError as error:
+            log.warning("SRT is off: srt.port %d: %s", srt.port, error.strerror)
+        else:
+            self._stack.push_async_callback(server.stop)
+            self._srt = server
+
+    async def _start_ladder(self) -> None:
+        transcode = self.config.transcode
+        rungs = [rung.model_dump() for rung in transcode.ladder]
+        always = transcode.mode == "always"
+        ladder = LadderWorker(self._relay.path, rungs, always=always, threads=transcode.threads)
+        await ladder.start()
+        self._stack.push_async_callback(ladder.stop)
 
     async def _start_viewing(self) -> Watching:
         """WebRTC viewers: in this process, or in workers of their own."""
@@ -297,6 +368,7 @@ class App:
         self._stack.push_async_callback(self.shop.stop)
         try:
             await self.shop.start(str(self.ready_line()["http"]))
+            await play_all(self.channels, self.shop.channel_plans)
         except Refusal as refusal:
             raise StartError(f"store.url: {refusal.detail}") from refusal
         self._stack.callback(log.info, "draining")
@@ -343,6 +415,8 @@ class App:
         for part in (
             pages,
             rooms,
+            ChannelApi(self.shop.channel_plans, self.channels, ChannelPlan),
+            RestreamsApi(self.shop.restream_targets, self.restreams),
             WhipApi(self.whip, limiter),
             WhepApi(self.watching, self.access, limiter),
             HlsApi(self.hls, self.access, self._hls_viewers),
@@ -388,9 +462,26 @@ class App:
         stream = self.hub.get(room)
         return stream.timeline.rtp_base if stream is not None and stream.live else None
 
+    async def _restream_targets(self, room: str) -> list[Target]:
+        """Where a room is to be sent besides; a rehearsal nowhere."""
+        try:
+            if (await self.shop.rooms.get(room)).access == "rehearsal":
+                return []
+            kept = await self.shop.restream_targets.list(room)
+        except RoomNotFound:
+            return []
+        except Refusal as refusal:
+            raise _peer_error(refusal) from None
+        return [
+            Target(each.id, each.url, each.key, each.rendition, each.enhanced)
+            for each in kept
+            if each.enabled
+        ]
+
     def _tell_room(self, event: str, stream: Stream) -> None:
         if event in ("online", "offline") and "/" not in stream.name:
-            self.shop.went(event, stream.name)
+            slate = event == "online" and stream.protocol == "slate"
+            self.shop.went("slate" if slate else event, stream.name)
 
     def https_origin(self, host: str) -> str | None:
         """Where https is served under this host name, if it is."""

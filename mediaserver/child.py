@@ -15,6 +15,7 @@ import os
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 log = logging.getLogger("hawker.child")
 
@@ -164,6 +165,8 @@ async def _end(process: Process, terminate_s: float) -> None:
 def begin(niceness: int) -> None:
     """In the child, first of all: step back behind the parent, and log so that it can read it."""
     os.nice(niceness)
+    with suppress(OSError):  # in a session of our own the kernel may weigh that as a whole
+        Path("/proc/self/autogroup").write_text(str(niceness), "ascii")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
 
 

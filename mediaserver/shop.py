@@ -49,10 +49,12 @@ from overlay.audit import AuditedStore, AuditLog
 from overlay.bag import Bag
 from overlay.callers import Callers
 from overlay.cards import Cards
+from overlay.channel_plans import ChannelPlans
 from overlay.data_channels import DataChannels
 from overlay.followed_store import FollowedStore
 from overlay.hello import Hello
 from overlay.order_links import OrderLinks
+from overlay.restream_targets import RestreamTargets
 from overlay.room_feed import RoomFeed
 from overlay.rooms import RoomAccess, Rooms
 from overlay.secret_file import load_or_create_secret
@@ -102,6 +104,7 @@ class Shop:
         self._followed = FollowedStore(kept)
         self.store = store = AuditedStore(self._followed)
         self.rooms = Rooms(store)
+        self.channel_plans = ChannelPlans(store, self.rooms)
         self.links = OrderLinks(viewer_secret)
         self.staff = Staff(store)
         self.callers = Callers(tokens, self.staff, self.links, admin_token)
@@ -109,6 +112,12 @@ class Shop:
         self.catalogue, self.inventory = Catalogue(store), Inventory(store)
         self.shelf, self.images = Shelf(store), Images(store)
         self.contacts = Contacts(store, load_key(directory / "contact-key"))
+        self.restream_targets = RestreamTargets(
+            store,
+            load_key(directory / "restream-key"),
+            room_exists=self.rooms.exists,
+            limit=limits.restream_targets,
+        )
         self.orders = Orders(
             store,
             self.catalogue,
@@ -203,7 +212,7 @@ class Shop:
         await self._stack.aclose()
 
     def went(self, event: str, room: str) -> None:
-        """Tell a room that its stream is `online` or `offline`, one after the other."""
+        """Tell a room that its stream is `online`, `slate` or `offline`, one after the other."""
         data = {"clock": self.feed.time(room)}
         task = asyncio.create_task(self._tell_stream(room, f"stream.{event}", data))
         self._telling.add(task)

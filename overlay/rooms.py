@@ -41,16 +41,18 @@ from overlay.errors import (
 )
 from overlay.index_page import index_page
 from overlay.offer import clear, offer_keys, read_offer
+from overlay.restream_targets import restreams_key
 from overlay.tokens import VIEWER_TOKEN_S, Claims, IssuedToken, Tokens
 
-Access = Literal["public", "restricted"]
+Access = Literal["public", "restricted", "rehearsal"]
 
+VIEWER = "viewer"  # the role of a token that was granted no more
 GIVEN_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 ROOM_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}|room_[0-9a-z]{26}")
 TITLE_CHARS = 200
 KEY_BYTES = 24
 KEY_CHARS_MAX = 128
-INDEX = "rooms"
+INDEX, CHANNELS = "rooms", "channels"
 ATTEMPTS = 8  # two who change one room at once; more would be a bug
 ROOM_AGE_S = 1.0
 ROOMS_REMEMBERED = 4096  # with names that are no rooms: a scan of names must not grow the process
@@ -154,7 +156,7 @@ class Rooms:
         return await self._change(id, change)
 
     async def delete(self, id: str, *, if_version: int | None = None) -> None:
-        """The room goes, with its key, its bag and its cards; its orders and its events stay.
+        """The room goes with its key, bag, cards, channel and restreams; its orders and events stay.
 
         Raises RoomNotFound, Busy, or Stale if `if_version` has passed.
         """
@@ -166,6 +168,8 @@ class Rooms:
             changes = Changes(self._now_ms(), reads={_item(id): room.version})
             changes.writes = {_item(id): None, _key_item(room.key_hash): None}
             changes.index[INDEX, _item(id)] = None
+            changes.writes[channel_key(id)] = changes.index[CHANNELS, channel_key(id)] = None
+            changes.writes[restreams_key(id)] = None
             clear(changes, read_offer(id, await self._store.load(offer_keys(id))))
             return changes, None
 
@@ -262,7 +266,10 @@ class RoomAccess:
             return
         if token is None:
             raise Unauthorized("this room wants a viewer token", code="token_missing")
-        if (await self.claims(token, id)).guest:
+        claims = await self.claims(token, id)
+        if room.access == "rehearsal" and claims.role == VIEWER:
+            raise RoomRestricted("the room rehearses, for staff alone", code="room_rehearsing")
+        if claims.guest:
             raise RoomRestricted("guests may not watch this room")
 
     async def claims(self, token: str, room: str) -> Claims:
@@ -272,7 +279,10 @@ class RoomAccess:
 
     async def guest_token(self, room: str, old: str | None = None) -> IssuedToken:
         """A guest's token for a public room; raises RoomNotFound or RoomRestricted."""
-        if (await self._rooms.get(room)).access != "public":
+        access = (await self._rooms.get(room)).access
+        if access == "rehearsal":
+            raise RoomRestricted("the room rehearses, for staff alone", code="room_rehearsing")
+        if access != "public":
             raise RoomRestricted("this room wants a token from the shop")
         return self._tokens.guest(room, old)
 
@@ -302,6 +312,11 @@ def new_stream_key() -> str:
 def hash_key(key: str) -> str:
     """SHA-256 in hexadecimal of a stream key, or of whatever was presented as one."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def channel_key(id: str) -> str:
+    """Where the plan of a room's scheduled channel is."""
+    return f"channel/{id}"
 
 
 def _item(id: str) -> str:

@@ -16,8 +16,8 @@ from benchmarks.senders import Job
 from mediaserver.egress.whep import WhepEgress
 from mediaserver.hub import Hub
 from mediaserver.rtc import compiled
+from mediaserver.rtc.compiled_carrier import Compiled
 from mediaserver.rtc.dtls import SrtpKeys
-from mediaserver.rtc.sender import Carrier
 from mediaserver.rtc.srtp import Srtp
 from mediaserver.rtc.transport import Transport
 from mediaserver.rtc.viewer import Viewer
@@ -53,7 +53,8 @@ class HawkerRig:
         self._publication = hub.publish("show", protocol="bench", on_close=lambda reason: None)
         self._egress = WhepEgress(hub, transport, Silence())
         # what `watch` does once it has read an offer
-        self._broadcast = self._egress._channel(self._publication.stream).broadcast
+        stream = self._publication.stream
+        self._broadcast = self._egress._channel(stream, stream).broadcast
         self._published = 0  # ticks; the stream begins at 0, as the picture does
         self._viewers = [self._join(each) for each in job.viewers]
 
@@ -119,7 +120,7 @@ async def start_compiled(job: Job) -> HawkerRig:
         return await _start(job, compiled.load(Path(made)))
 
 
-async def _start(job: Job, carrier: Carrier | None) -> HawkerRig:
+async def _start(job: Job, carrier: Compiled | None) -> HawkerRig:
     transport = Transport("127.0.0.1", 0, carrier=carrier)
     await transport.start()
     return HawkerRig(job, transport)

@@ -28,7 +28,7 @@ Events, with the members of `d`:
 - `chat`: messages [{id, by, name, text, ts}]
 - `viewer.count`: n
 - `likes`: n, total
-- `stream.online`, `stream.offline`: nothing
+- `stream.online`, `stream.slate`, `stream.offline`: nothing
 - `seq`: seq, once a second, to notice a gap by
 - `reply`: rid, ok, and what the act gives
 - `error`: rid, code, detail, and what the refusal adds

@@ -30,7 +30,7 @@ BY_AUTH: Mapping[str, Refusals] = {
     VIEWER: {401: "token_missing token_invalid token_expired"},
     WATCHER: {
         401: "token_missing token_invalid token_expired",
-        403: "wrong_room room_restricted",
+        403: "wrong_room room_restricted room_rehearsing",
         404: "room_not_found",
     },
     STREAM_KEY: {401: "unauthorized key_invalid"},

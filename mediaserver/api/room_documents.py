@@ -11,7 +11,7 @@ from mediaserver.api.strict import Strict
 TTL_MAX_S = 30 * 24 * 3600
 VIEWER_TTL_S = 12 * 3600
 
-RoomAccess = Literal["public", "restricted"]
+RoomAccess = Literal["public", "restricted", "rehearsal"]  # which is for staff alone
 Role = Literal["viewer", "host", "operator", "moderator", "finance", "engineer"]
 
 

@@ -243,7 +243,7 @@ class RoomsApi:
         TAG,
         body=NewGuestToken,
         reply=TokenDocument,
-        errors={403: "room_restricted", 404: "room_not_found", 429: "too_many"},
+        errors={403: "room_restricted room_rehearsing", 404: "room_not_found", 429: "too_many"},
     )
     async def _guest_token(self, request: web.Request) -> web.Response:
         """The old token comes in the body or as the bearer token."""

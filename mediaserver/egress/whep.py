@@ -10,11 +10,11 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 from mediaserver.egress.whep_answer import MAX_MESSAGE_BYTES, Accepted, accept
-from mediaserver.egress.whep_channel import Channel
+from mediaserver.egress.whep_channel import MENDED, Channel
 from mediaserver.errors import Conflict, NotFound, NotLive, Unavailable
 from mediaserver.hub import Hub, Stream
 from mediaserver.hub.hub import Change
-from mediaserver.protocol import rtcp, sdp
+from mediaserver.protocol import rtcp, rtp, sdp
 from mediaserver.rtc.address import Address
 from mediaserver.rtc.broadcast import Broadcast
 from mediaserver.rtc.session import Session
@@ -26,6 +26,7 @@ log = logging.getLogger("hawker.whep")
 RETRY_AFTER_S = 2
 FULL_RETRY_AFTER_S = 5
 ROOM_VIEWERS = 5000
+MENDED_PACKETS = 500  # some 6 s, in which that one has to come
 REPORTS_PER_PASS = 64  # about 0.5 ms
 
 
@@ -85,7 +86,7 @@ class WhepSession:
             self.messages.opened(self, room, self._token, self.send, session.channels.close)
         log.info("stream %s: viewer %s connected", self.channel.stream.name, session.label)
 
-    def on_rtp(self, data: bytes, now: float) -> None:
+    def on_rtp(self, packet: rtp.RtpPacket, now: float) -> None:
         """Viewers send no media: dropped."""
 
     def on_rtcp(self, packets: Sequence[rtcp.RtcpPacket], now: float) -> None:
@@ -133,8 +134,7 @@ class WhepEgress:
 
     def viewers(self, name: str) -> int:
         """Connected viewers of a stream."""
-        channel = self._channels.get(name)
-        return len(channel.broadcast.viewers) if channel else 0
+        return sum(len(channel.broadcast.viewers) for channel in self._channels_of(name))
 
     def estimates(self) -> dict[str, float]:
         """The least and the median of what viewers' links carry by their own account, in bit/s.
@@ -157,15 +157,9 @@ class WhepEgress:
         stream = self._hub.get(name)
         if stream is None or not stream.live or not stream.tracks:
             raise NotLive(f"{name} is not live", headers={"Retry-After": str(RETRY_AFTER_S)})
-        if stream.reordered:
-            raise Conflict(
-                "the source has B-frames, which WebRTC players can't show: watch by HLS",
-                code="has_b_frames",
-                headers={"Link": f'</hls/{name}/index.m3u8>; rel="alternate"'},
-            )
         offer = sdp.parse(offer_sdp)
-        channel = self._channel(stream)
-        if len(channel.sessions) >= self._room_viewers:
+        channel = self._channel(stream, self._picture(stream, offer))
+        if sum(len(each.sessions) for each in self._channels_of(name)) >= self._room_viewers:
             raise Unavailable("the room is full", headers={"Retry-After": f"{FULL_RETRY_AFTER_S}"})
         try:
             return self._open(channel, offer, token)
@@ -201,21 +195,46 @@ class WhepEgress:
         for channel in self.channels:
             channel.close()
 
-    def _channel(self, stream: Stream) -> Channel:
-        channel = self._channels.get(stream.name)
-        if channel is None or channel.stream is not stream:  # one of that name has just ended
-            channel = Channel(self._hub, stream, self.transport, self._forget)
-            self._channels[stream.name] = channel
+    def _picture(self, stream: Stream, offer: sdp.Offer) -> Stream:
+        """Where this viewer's video comes from: the stream, or what was made of it for WebRTC.
+
+        There is a mended rendition where the stream itself has B-frames, keyframes too far apart, or a
+        codec that not every browser takes: who takes it gets it as it is.
+        """
+        mended = self._hub.get(f"{stream.name}/{MENDED}")
+        if mended is not None and "video" in mended.tracks and not _fits(stream, mended, offer):
+            return mended
+        if not stream.reordered:
+            return stream
+        if stream.counters.packets < MENDED_PACKETS:
+            raise NotLive(f"{stream.name} begins", headers={"Retry-After": f"{RETRY_AFTER_S}"})
+        raise Conflict(
+            "the source has B-frames, which WebRTC players can't show: watch by HLS",
+            code="has_b_frames",
+            headers={"Link": f'</hls/{stream.name}/index.m3u8>; rel="alternate"'},
+        )
+
+    def _channel(self, stream: Stream, picture: Stream) -> Channel:
+        channel = self._channels.get(picture.name)
+        # one of that name may just have ended
+        if channel is None or channel.stream is not stream or channel.picture is not picture:
+            channel = Channel(self._hub, stream, picture, self.transport, self._forget)
+            self._channels[picture.name] = channel
         return channel
 
+    def _channels_of(self, name: str) -> list[Channel]:
+        """Those of a stream: of its own picture, and of the mended one."""
+        both = (self._channels.get(each) for each in (name, f"{name}/{MENDED}"))
+        return [channel for channel in both if channel is not None]
+
     def _forget(self, channel: Channel) -> None:
-        if self._channels.get(channel.stream.name) is channel:
-            del self._channels[channel.stream.name]
+        if self._channels.get(channel.picture.name) is channel:
+            del self._channels[channel.picture.name]
 
     def _on_change(self, change: Change, stream: Stream) -> None:
         parent, _, suffix = stream.name.rpartition("/")
-        if parent in self._channels:
-            self._channels[parent].on_rendition(suffix, stream if change == "online" else None)
+        for channel in self._channels_of(parent):
+            channel.on_rendition(suffix, stream if change == "online" else None)
 
     def _every_second(self, now: float) -> None:
         reporting = bool(self._reports)
@@ -240,3 +259,12 @@ class WhepEgress:
             own = viewer.layer is not broadcast.source or viewer.more_sent != (0, 0)
             viewer.report(broadcast.sender_reports(utc_s, viewer) if own else shared)
         asyncio.get_running_loop().call_soon(self._report)
+
+
+def _fits(stream: Stream, mended: Stream, offer: sdp.Offer) -> bool:
+    """Whether this viewer can be given the stream as it is, although it was mended for others."""
+    video = stream.tracks.get("video")
+    if video is None or stream.reordered or video.codec == mended.tracks["video"].codec:
+        return False
+    medias = [media for media in offer.medias if media.usable and media.kind == "video"]
+    return any(sdp.choose_video(media, video) is not None for media in medias)

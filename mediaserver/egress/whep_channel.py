@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mediaserver.egress.whep import WhepSession
 
 VIDEO: frozenset[Kind] = frozenset({"video"})
+MENDED = "mended"  # the rendition for WebRTC of a stream that can't be sent as it is
 AUDIO: frozenset[Kind] = frozenset({"audio"})
 SOUND_PACKETS = 100  # 2 s without any picture: there is none to come
 
@@ -73,10 +74,13 @@ class Channel:
         self,
         hub: Hub,
         stream: Stream,
+        picture: Stream,
         transport: Transport,
         on_closed: Callable[[Channel], None],
     ) -> None:
+        """`picture` is the stream itself, or the rendition that stands for its video."""
         self.stream = stream
+        self.picture = picture
         self.sessions: set[WhepSession] = set()
         self.malformed = 0  # packets that are not what their track says
         self._hub = hub
@@ -84,7 +88,7 @@ class Channel:
         self._on_closed = on_closed
         self.broadcast = Broadcast(
             transport.sender,
-            self._requester(stream),
+            self._requester(picture),
             transport.clock,
             stream.timeline.rtp_base,
         )
@@ -97,7 +101,7 @@ class Channel:
 
     def _open(self) -> None:
         source = self.broadcast.source
-        source.on_wanted = lambda: self._read(source, self.stream)
+        source.on_wanted = lambda: self._read(source, self.picture)
         source.want(CONNECT_S)  # the first viewer finds the cached pictures there
         opus = self._hub.rendition(self.stream, "opus")
         self._sounds = [Reading(self, each, None) for each in (self.stream, opus)]
@@ -108,7 +112,7 @@ class Channel:
 
     @property
     def video(self) -> Track | None:
-        return self.stream.tracks.get("video")
+        return self.picture.tracks.get("video")
 
     @property
     def sound_alone(self) -> bool:
@@ -168,7 +172,7 @@ class Channel:
             self._sounds.append(Reading(self, self._hub.rendition(self.stream, "opus"), None))
         elif layer is not None and layer is not self.broadcast.source:
             self.on_rendition(layer.name, None)
-        elif self.stream.reordered:
+        elif self.picture.reordered:
             await self.end("source has B-frames")
         else:
             await self.end("stream ended")
@@ -181,7 +185,7 @@ class Channel:
             self.broadcast.remove_layer(layer)
         if stream is None:
             self._renditions.pop(suffix, None)
-        else:
+        elif suffix != MENDED:  # it is a stream's picture, or nothing to its viewers
             self._renditions[suffix] = stream
             self._look()
 

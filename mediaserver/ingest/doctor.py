@@ -15,9 +15,10 @@ HAS_B_FRAMES = Notice(
     "HasBFrames",
     "warning",
     {
-        "en": "The stream has B-frames, which browsers can't show without delay. "
-        "Viewers watch by HLS, some seconds behind.",
-        "zh": "直播流含有 B 帧，浏览器无法低延迟播放。观众将通过 HLS 观看，会有数秒延迟。",
+        "en": "The stream has B-frames, which browsers can't show without delay. The server encodes "
+        "the picture anew for them, somewhat less sharp; without its transcoder viewers watch by HLS.",
+        "zh": "直播流含有 B 帧，浏览器无法低延迟播放。服务器会为其重新编码，画质略有下降；"
+        "若未启用转码，观众将通过 HLS 观看。",
     },
     {
         "en": "In OBS: Settings, Output, Output Mode Advanced, Streaming: set B-frames to 0 "

@@ -15,8 +15,8 @@ from mediaserver.media import AAC_FRAME_SAMPLES, VIDEO_CLOCK_RATE, Packet, Track
 from mediaserver.packager.fmp4 import Sample
 from mediaserver.packager.rendition import HlsSettings, Rendition
 from mediaserver.packager.segment import Opening
-from mediaserver.packager.silence import silent_frame
 from mediaserver.packager.target import TargetDuration
+from mediaserver.protocol.silence import silent_frame
 
 AUDIO_WAIT_S = 1.0  # phones interleave by up to 0.5 s, an audio bridge adds 0.2 s
 RESYNC_S = 0.030  # a lip-sync error nobody sees; RTMP rounds by 0.5 ms, encoders by a few

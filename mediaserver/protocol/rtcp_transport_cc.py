@@ -2,17 +2,18 @@
 
 A sender numbers all packets of a transport in a header extension (§2); the receiver says when each of
 them came (§3.1), and the sender estimates from that what the path carries. Hot path of every such
-publisher: one `Arrivals.record` per packet.
+publisher: each packet is appended to `Arrivals.came`, and looked at with the next feedback.
 
 `rtcp.parse` steps over this feedback: we receive it from nobody. `parse` here is its mirror.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from struct import Struct, error
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from mediaserver.errors import ProtocolError
 from mediaserver.protocol.rtcp import TRANSPORT_FEEDBACK
@@ -89,10 +90,11 @@ def parse(data: bytes) -> TransportFeedback:
 
 def _small(deltas: Sequence[int | None]) -> bytes:
     """Statuses and deltas where all packets came, in small steps: mostly so; b"" where not."""
-    small = [delta for delta in deltas if delta is not None and 0 <= delta <= 0xFF]
-    if len(small) != len(deltas) or len(small) > MAX_RUN:
+    try:
+        small = bytes(cast("Sequence[int]", deltas))
+    except (TypeError, ValueError):  # one that is None, or not 0 to 255
         return b""
-    return _CHUNK.pack(SMALL_DELTA << 13 | len(small)) + bytes(small)
+    return _CHUNK.pack(SMALL_DELTA << 13 | len(small)) + small if len(small) <= MAX_RUN else b""
 
 
 def _any(deltas: Sequence[int | None]) -> bytes:
@@ -178,29 +180,51 @@ def _read_deltas(data: bytes, offset: int, end: int, statuses: bytes) -> list[in
     return deltas
 
 
+def _deltas(arrivals: Sequence[float | None], last: int) -> list[int | None]:
+    """Ticks from each to the next that came, as far as 16 bits reach; `last` is before the first."""
+    deltas: list[int | None] = []
+    for arrival in arrivals:
+        if arrival is None:
+            deltas.append(None)
+            continue
+        ticks = int(arrival * TICKS_PER_S)
+        if not -0x8000 <= ticks - last <= 0x7FFF:
+            break
+        deltas.append(ticks - last)
+        last = ticks
+    return deltas
+
+
 class Arrivals:
     """What came of one transport's numbered packets, and the feedback about it.
 
-    Every number up to the newest that came is reported, and one that comes late once more, with
+    To `came` is appended what comes: its 16-bit number, and when, in monotonic seconds. Every number up to the newest that came is reported, and one that comes late once more, with
     those after it. Bounded: what is unreported spans MAX_STEP numbers at most, and MAX_REMEMBERED
     that were reported are remembered.
     """
 
-    __slots__ = ("_arrivals", "_count", "_highest", "_next")
+    __slots__ = ("_arrivals", "_count", "_highest", "_next", "came")
 
     def __init__(self) -> None:
+        self.came: deque[tuple[int, float]] = deque(maxlen=MAX_REMEMBERED)
         self._arrivals: dict[int, float] = {}
         self._highest = -1
         self._next = 0  # the first number of the next feedback
         self._count = 0
 
-    def record(self, sequence: int, now: float) -> None:
-        """A packet with this 16-bit number came at `now`, in monotonic seconds."""
-        following = self._highest + 1
-        if sequence == following & 0xFFFF and 0 < following < self._next + MAX_STEP:
-            self._highest = following  # nearly always
-            self._arrivals[following] = now
-            return
+    def _settle(self) -> None:
+        """Give what came its place."""
+        arrivals, following = self._arrivals, self._highest + 1
+        for sequence, now in self.came:
+            if sequence == following & 0xFFFF and 0 < following < self._next + MAX_STEP:
+                arrivals[following] = now  # nearly always
+                self._highest = following
+            else:
+                self._record(sequence, now)
+            following = self._highest + 1
+        self.came.clear()
+
+    def _record(self, sequence: int, now: float) -> None:
         if self._highest < 0:
             self._begin(sequence + 0x1_0000)  # so that one from before it has a number too
         number = extend(sequence, self._highest)
@@ -216,6 +240,7 @@ class Arrivals:
 
     def feedbacks(self, sender_ssrc: int, media_ssrc: int, now: float) -> list[TransportFeedback]:
         """What is to be told since the last call, oldest first."""
+        self._settle()
         told = []
         while self._next <= self._highest:
             feedback = self._feedback(sender_ssrc, media_ssrc)
@@ -237,18 +262,8 @@ class Arrivals:
         unreported = range(self._next, self._highest + 1)
         first = next((arrivals[number] for number in unreported if number in arrivals), 0.0)
         reference = int(first * TICKS_PER_S) // TICKS_PER_REFERENCE
-        last = reference * TICKS_PER_REFERENCE
-        deltas: list[int | None] = []
-        for number in numbers:
-            arrival = arrivals.get(number)
-            if arrival is None:
-                deltas.append(None)
-                continue
-            ticks = int(arrival * TICKS_PER_S)
-            if not -0x8000 <= ticks - last <= 0x7FFF:
-                break
-            deltas.append(ticks - last)
-            last = ticks
+        came = [arrivals.get(number) for number in numbers]
+        deltas = _deltas(came, reference * TICKS_PER_REFERENCE)
         return TransportFeedback(
             sender_ssrc,
             media_ssrc,

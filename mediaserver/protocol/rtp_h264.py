@@ -24,7 +24,9 @@ FU_A = 28
 
 MAX_ACCESS_UNIT_BYTES = 4 * 1024 * 1024  # far above any level a live encoder uses in one picture
 MAX_ACCESS_UNIT_NALS = 4096
+MAX_FRAGMENTS = 65_536  # of one NAL unit: of 64 bytes in the largest access unit
 
+_ONE_BYTE = [bytes((value,)) for value in range(256)]
 _FU_HEADER_BYTES = 2
 _FU_START, _FU_END = 0x80, 0x40
 _SLICES = frozenset((NAL_SLICE, 2, 3, 4, NAL_IDR))
@@ -105,22 +107,19 @@ def _fragments(nal: Nal, target: int, max_payload: int) -> list[tuple[bytes, boo
     if len(nal) <= max_payload:
         return [pad(bytes(nal), target)]
     indicator, kind = nal[0] & 0xE0 | FU_A, nal[0] & 0x1F
-    body = memoryview(nal)[1:]
+    body = memoryview(nal)
     size = (target or _even_size(len(nal), max_payload)) - _FU_HEADER_BYTES
-    sizes, padded = cut(len(body), size)
+    sizes, padded = cut(len(body) - 1, size)
     if not padded:
         target = 0
+    first, middle, last = (bytes((indicator, flag | kind)) for flag in (_FU_START, 0, _FU_END))
     packets = []
-    start = 0
-    flag = _FU_START
+    start, header = 1, first
     for step in sizes:
         end = start + step
-        if end == len(body):
-            flag = _FU_END
-        packet = b"".join((bytes((indicator, flag | kind)), body[start:end]))
-        packets.append(pad(packet, target))
-        start = end
-        flag = 0
+        packet = (header if end < len(body) else last) + body[start:end]
+        packets.append((packet, False) if len(packet) >= target else pad(packet, target))
+        start, header = end, middle
     return packets
 
 
@@ -135,7 +134,7 @@ class Depacketizer:
         self._timestamp = 0
         self._nals: list[bytes] = []
         self._bytes = 0
-        self._fragment: bytearray | None = None
+        self._fragments: list[bytes] = []  # of the NAL unit that is coming in pieces
         self._open = False
         self._damaged = False
         self._gap = False  # came with a packet that carried nothing
@@ -167,7 +166,7 @@ class Depacketizer:
             if kind == FU_A:
                 self._feed_fragment(payload)
             else:
-                if self._fragment is not None:
+                if self._fragments:
                     self._damage()
                 if kind == STAP_A:
                     self._feed_aggregate(payload)
@@ -183,25 +182,31 @@ class Depacketizer:
         return finished
 
     def _feed_fragment(self, payload: bytes) -> None:
-        if len(payload) < _FU_HEADER_BYTES:
+        size = len(payload)
+        if size < _FU_HEADER_BYTES:
             raise ProtocolError("RTP H.264 FU-A shorter than its headers")
         header = payload[1]
+        fragments = self._fragments
         if header & _FU_START:
-            if self._fragment is not None:
+            if fragments:
                 self._damage()
             if not 1 <= header & 0x1F <= NAL_LAST_SINGLE:
                 raise ProtocolError("RTP H.264 FU-A of a type that is not a NAL unit's")
-            self._fragment = bytearray((payload[0] & 0xE0 | header & 0x1F,))
-        elif self._fragment is None:
-            self._damage()
+            fragments.append(_ONE_BYTE[payload[0] & 0xE0 | header & 0x1F])
+        elif not fragments:
+            self._damaged = True
             return
-        if self._bytes + len(self._fragment) + len(payload) > MAX_ACCESS_UNIT_BYTES:
+        fragments.append(payload[_FU_HEADER_BYTES:])
+        self._bytes += size
+        if self._bytes > MAX_ACCESS_UNIT_BYTES or len(fragments) > MAX_FRAGMENTS:
             self._discard()
             raise ProtocolError("RTP H.264 access unit too large")
-        self._fragment += payload[_FU_HEADER_BYTES:]
         if header & _FU_END:
-            nal, self._fragment = bytes(self._fragment), None
-            self._add(nal)
+            self._nals.append(b"".join(fragments))
+            fragments.clear()
+            if len(self._nals) > MAX_ACCESS_UNIT_NALS:
+                self._discard()
+                raise ProtocolError("RTP H.264 access unit too large")
 
     def _feed_aggregate(self, payload: bytes) -> None:
         offset, size = 1, len(payload)
@@ -222,15 +227,15 @@ class Depacketizer:
 
     def _damage(self) -> None:
         self._damaged = True
-        self._fragment = None
+        self._fragments.clear()
 
     def _discard(self) -> None:
         self._nals = []
         self._bytes = 0
-        self._fragment = None
+        self._fragments.clear()
 
     def _finish(self, gap: bool) -> AccessUnit:
-        damaged = self._damaged or gap or self._fragment is not None
+        damaged = self._damaged or gap or bool(self._fragments)
         unit = AccessUnit(self._timestamp, self._nals, damaged)
         self._discard()
         self._open = False

@@ -27,7 +27,7 @@ _APART = frozenset({NAL_AUD, NAL_FILLER, NAL_SPS, NAL_PPS})
 
 def packetize(packet: Packet, max_payload_bytes: int) -> list[RtpPayload]:
     """The RTP payloads of one access unit; raises ProtocolError."""
-    nals: list[bytes | memoryview] = list(split_length_prefixed(packet.payload))
+    nals: list[bytes | memoryview] = list(split_length_prefixed(memoryview(packet.payload)))
     if packet.keyframe:
         config = AvcConfig.parse(packet.track.config)
         nals = [*config.sps, *config.pps, *nals]

@@ -26,7 +26,9 @@ def values(config: Config) -> dict[str, object]:
 
 def plain(value: object) -> object:
     if isinstance(value, tuple):
-        return list(value)
+        return [plain(each) for each in value]
+    if isinstance(value, Section):
+        return value.model_dump(exclude_defaults=True)
     if isinstance(value, Path):
         return str(value)
     return value.get_secret_value() if hasattr(value, "get_secret_value") else value

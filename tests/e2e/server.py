@@ -89,7 +89,8 @@ class Server:
 @asynccontextmanager
 async def running(data: Path, *settings: str, command: str = "serve") -> AsyncIterator[Server]:
     """Start the server, and see it drain with exit code 0 in time at the end, unless it was killed."""
-    ports = ("http.port=0", "http.https_port=-1", "rtmp.port=0", "webrtc.port=0")
+    rest = ("webrtc.port=0", "srt.port=0", "srt.host=127.0.0.1")
+    ports = ("http.port=0", "http.https_port=-1", "rtmp.port=0", "rtmps.port=-1", *rest)
     where = ("http.host=127.0.0.1", "rtmp.host=127.0.0.1", "webrtc.host=127.0.0.1")
     own = (f"data.dir={data}", f"auth.admin_token={ADMIN}")
     arguments = [part for each in (*ports, *where, *own, *settings) for part in ("--set", each)]
@@ -170,10 +171,11 @@ def x264(*, gop: int = 60, bitrate: str = "1200k", b_frames: int = 0) -> list[st
     ]
 
 
-def rtmp(ffmpeg: str, server: Server, key: str, **video: Any) -> list[str]:
-    """The command of an RTMP publisher: H.264 and AAC."""
+def rtmp(ffmpeg: str, server: Server, key: str, *, url: str = "", **video: Any) -> list[str]:
+    """The command of an RTMP publisher: H.264 and AAC; `url` where it goes another way."""
     audio = ["-c:a", "aac", "-b:a", "96k", "-ar", "48000", "-ac", "2"]
-    return [*source(ffmpeg), *x264(**video), *audio, "-f", "flv", f"{server.ready['rtmp']}/{key}"]
+    to = f"{url or server.ready['rtmp']}/{key}"
+    return [*source(ffmpeg), *x264(**video), *audio, "-f", "flv", to]
 
 
 def whip(ffmpeg: str, server: Server, key: str, *flags: str, **video: Any) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import aioice.ice
@@ -18,7 +18,7 @@ from aiortc.mediastreams import MediaStreamTrack
 from av import VideoFrame
 
 from benchmarks.webrtc_client import WebRtcClient
-from mediaserver.egress.whep import REPORTS_PER_PASS
+from mediaserver.egress.whep import MENDED_PACKETS, REPORTS_PER_PASS
 from mediaserver.errors import (
     Conflict,
     NotAcceptable,
@@ -120,11 +120,41 @@ async def test_a_room_that_was_never_on_the_air_is_not_live() -> None:
 
 async def test_a_source_with_b_frames_leads_to_hls() -> None:
     async with open_http_house() as here:
-        here.house.publish().stream.reordered = True
+        stream = here.house.publish().stream
+        stream.reordered = True
+        reply = await here.post(f"/whep/{ROOM}", offer())
+        assert json.loads(await reply.text())["code"] == "not_live"  # it may be mended yet
+        for _ in range(MENDED_PACKETS):
+            here.house.sing()
         reply = await here.post(f"/whep/{ROOM}", offer())
         assert reply.status == 409
         assert json.loads(await reply.text())["code"] == "has_b_frames"
         assert f"/hls/{ROOM}/index.m3u8" in reply.headers["Link"]
+
+
+async def test_a_mended_picture_is_given_to_who_cannot_take_that_of_the_source() -> None:
+    async with open_http_house() as here:
+        stream = here.house.publish().stream
+        source = stream.tracks["video"]
+        mended = here.house.hub.rendition(stream, "mended", replace(source, width=160, height=90))
+
+        vp8 = offer().replace("H264", "VP8").replace("packetization-mode=1;", "")
+
+        async def picture(offered: str = "") -> str:
+            reply = await here.post(f"/whep/{ROOM}", offered or offer())
+            assert reply.status == 201
+            (channel,) = here.house.whep.channels
+            await here.delete(reply.headers["Location"])
+            await until(lambda: not here.house.whep.channels)
+            return channel.picture.name
+
+        assert await picture() == f"{ROOM}/mended"  # its keyframes are too far apart
+        stream.tracks["video"] = replace(source, codec="vp8")
+        assert await picture(vp8) == ROOM
+        assert await picture() == f"{ROOM}/mended"  # who has no VP8
+        stream.reordered, stream.tracks["video"] = False, source
+        here.house.hub.end_rendition(mended)
+        assert await picture() == ROOM
 
 
 async def test_a_full_server_says_when_to_come_again() -> None:

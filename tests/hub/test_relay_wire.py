@@ -25,6 +25,9 @@ MESSAGES: list[wire.Message] = [
     wire.Ended(7, "removed"),
     wire.Description(7, True, 2**32 - 1, 1_700_000_000_123, (VIDEO,)),
     wire.KeyframeWanted(7),
+    wire.Wanted(7, True),
+    wire.Bitrate(7, 2_500_000),
+    wire.Noticed(7, "LadderOverloaded", "warning", "slow", "慢", "wait", "等"),
 ]
 _64_bits = st.integers(-(2**63), 2**63 - 1)
 
@@ -138,6 +141,9 @@ MALFORMED = {
     "keyframe no boolean": frame(7, 1, 0, 0, 0, 0, 1, b""),
     "time no integer": frame(7, 1, 0, 0.5, 0, 0, True, b""),
     "an RTP base of more than 32 bits": frame(9, 1, True, 2**32, 0, []),
+    "no bitrate": frame(12, 1, 0),
+    "a bitrate beyond any": frame(12, 1, wire.MAX_BITS_PER_S + 1),
+    "severity unknown": frame(13, 1, "Slow", "fatal", "", "", "", ""),
 }
 
 
@@ -168,7 +174,7 @@ _values = st.recursive(
 )
 
 
-@given(st.integers(0, 9), st.lists(_values, max_size=8))
+@given(st.integers(0, len(MESSAGES) - 1), st.lists(_values, max_size=8))
 def test_no_fields_raise_anything_else(number: int, fields: list[object]) -> None:
     try:
         wire.MessageReader().feed(frame(number, *fields))

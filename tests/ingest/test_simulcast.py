@@ -272,7 +272,8 @@ async def test_unknown_names_and_sources_are_dropped_and_counted() -> None:
             header = (
                 bytes((header[0] | 0x10,)) + header[1:] + named if dice.random() < 0.5 else header
             )
-            host.handler.on_rtp(header + b"\x65\x88abc", asyncio.get_running_loop().time())
+            packet = rtp.parse(header + b"\x65\x88abc")
+            host.handler.on_rtp(packet, asyncio.get_running_loop().time())
         assert host.handler.strays == 200
         assert len(host.handler._by_ssrc) == 3
         assert len(host.handler._by_repair_ssrc) == 0
@@ -321,7 +322,7 @@ async def test_any_rtp_at_all_is_refused_by_name_or_dropped(layers: dict[str, st
         for turn in range(12_000):
             data = any_rtp(dice, sequences)
             try:
-                publisher.on_rtp(data, clock())
+                publisher.on_rtp(rtp.parse(data), clock())
             except ProtocolError:
                 refused += 1
             if turn % 50 == 0:

@@ -796,7 +796,7 @@ async def test_mutated_rtp_and_rtcp_raise_nothing_but_the_peers_errors(seed: int
             data = mutated(dice, dice.choice(packets if turn % 3 else reports))
             try:
                 if turn % 3:
-                    publisher.on_rtp(data, now())
+                    publisher.on_rtp(rtp.parse(data), now())
                 else:
                     publisher.on_rtcp(rtcp.parse(data), now())
             except PeerError:

@@ -277,6 +277,20 @@ async def test_restricting_a_room_shuts_out_guests_at_once(
     await access.watch("shop", (await access.viewer_token("shop", "anna")).token)
 
 
+async def test_a_rehearsal_is_for_staff_alone(rooms: Rooms, access: RoomAccess) -> None:
+    await rooms.create("show", id="shop", access="rehearsal")
+    for refused in (
+        access.guest_token("shop"),
+        access.watch("shop", (await access.viewer_token("shop", "anna")).token),
+        access.watch("shop/opus", (await access.viewer_token("shop", "anna")).token),
+    ):
+        assert (await refusal(refused)).code == "room_rehearsing"
+    assert (await refusal(access.watch("shop", None))).code == "token_missing"
+    await access.watch("shop", (await access.viewer_token("shop", "ben", role="host")).token)
+    await rooms.patch("shop", access="public")
+    await access.watch("shop", None)
+
+
 async def test_what_another_process_changed_counts_within_a_second(
     rooms: Rooms, access: RoomAccess, path: Path, clock: Clock
 ) -> None:

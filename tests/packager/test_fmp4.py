@@ -10,8 +10,8 @@ import pytest
 
 from mediaserver.media import Packet, Track
 from mediaserver.packager.fmp4 import ORIGIN_S, Sample, fragment, init_segment
-from mediaserver.packager.silence import silent_frame
 from mediaserver.protocol.aac import AudioSpecificConfig, audio_track
+from mediaserver.protocol.silence import silent_frame
 from tests.packager.boxes import read_boxes, read_samples
 from tests.packager.encoding import Encode, encode
 

@@ -14,8 +14,8 @@ from mediaserver.packager import segmenter
 from mediaserver.packager.audio import RESYNC_S
 from mediaserver.packager.muxer import AUDIO, VIDEO, Muxer
 from mediaserver.packager.rendition import HlsSettings
-from mediaserver.packager.silence import silent_frame
 from mediaserver.protocol.opus import opus_track
+from mediaserver.protocol.silence import silent_frame
 from tests.packager.boxes import read_boxes
 from tests.packager.encoding import EPOCH_MS, Encode, at, encode
 from tests.packager.reading import Read, playlist, read_both, read_playlist, read_rendition

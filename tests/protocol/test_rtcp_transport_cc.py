@@ -142,7 +142,7 @@ def test_every_packet_is_told_of_with_its_time_over_the_wrap(seed: int, start: i
         if index and dice.random() < 0.1:
             continue
         came[(start + index) & 0xFFFF] = now
-        line.arrivals.record((start + index) & 0xFFFF, now)
+        line.arrivals.came.append(((start + index) & 0xFFFF, now))
         if dice.random() < 0.1:
             line.tell(now)
     line.tell(now)
@@ -156,9 +156,9 @@ def test_every_packet_is_told_of_with_its_time_over_the_wrap(seed: int, start: i
 def test_nothing_new_is_nothing_to_tell() -> None:
     line = Line()
     line.tell(1.0)
-    line.arrivals.record(5, 1.0)
+    line.arrivals.came.append((5, 1.0))
     line.tell(1.0)
-    line.arrivals.record(5, 1.1)  # doubled
+    line.arrivals.came.append((5, 1.1))  # doubled
     line.tell(1.1)
     assert line.counts == [0]
     assert line.told == {5: 1.0}
@@ -167,10 +167,10 @@ def test_nothing_new_is_nothing_to_tell() -> None:
 def test_a_late_packet_is_told_of_with_those_after_it_again() -> None:
     line = Line()
     for number in (1, 2, 4, 5):
-        line.arrivals.record(number, 1.0 + number / 100)
+        line.arrivals.came.append((number, 1.0 + number / 100))
     line.tell(1.05)
     assert line.told[3] is None
-    line.arrivals.record(3, 1.06)
+    line.arrivals.came.append((3, 1.06))
     line.tell(1.1)
     assert line.told[3] == pytest.approx(1.06, abs=0.0003)
     assert line.told[4] == pytest.approx(1.04, abs=0.0003)
@@ -179,8 +179,8 @@ def test_a_late_packet_is_told_of_with_those_after_it_again() -> None:
 
 def test_a_pause_too_long_for_a_delta_begins_another_feedback() -> None:
     line = Line()
-    line.arrivals.record(1, 10.0)
-    line.arrivals.record(2, 30.0)
+    line.arrivals.came.append((1, 10.0))
+    line.arrivals.came.append((2, 30.0))
     line.tell(30.0)
     assert line.counts == [0, 1]
     assert line.told == {1: 10.0, 2: 30.0}
@@ -190,7 +190,7 @@ def test_a_feedback_about_many_fits_into_a_datagram() -> None:
     line, dice = Line(), random.Random(6)
     for number in range(MAX_STEP - 1):
         if not number or dice.random() < 0.5:
-            line.arrivals.record(number, 5.0 + dice.random())
+            line.arrivals.came.append((number, 5.0 + dice.random()))
     line.tell(6.0)
     assert len(line.counts) == MAX_STEP // MAX_STATUSES
     assert line.largest <= 1200
@@ -198,11 +198,11 @@ def test_a_feedback_about_many_fits_into_a_datagram() -> None:
 
 def test_a_jump_of_the_numbers_begins_anew() -> None:
     line = Line()
-    line.arrivals.record(1, 1.0)
-    line.arrivals.record(1 + MAX_STEP, 1.1)
+    line.arrivals.came.append((1, 1.0))
+    line.arrivals.came.append((1 + MAX_STEP, 1.1))
     line.tell(1.1)
     assert line.told == {1 + MAX_STEP: pytest.approx(1.1, abs=0.0003)}
-    line.arrivals.record(1, 1.2)  # from before: too old
+    line.arrivals.came.append((1, 1.2))  # from before: too old
     line.tell(1.2)
     assert 1 not in line.told
 
@@ -212,7 +212,7 @@ def test_what_is_remembered_is_bounded_in_time_and_number() -> None:
     now = 1.0
     for number in range(4 * MAX_REMEMBERED):
         now += 0.00002
-        line.arrivals.record(number & 0xFFFF, now)
+        line.arrivals.came.append((number & 0xFFFF, now))
         if not number % 500:
             line.tell(now)
             assert len(line.arrivals._arrivals) <= MAX_REMEMBERED

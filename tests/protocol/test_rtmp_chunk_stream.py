@@ -285,3 +285,30 @@ def test_any_bytes_are_read_or_are_the_peers_error_and_memory_is_bounded() -> No
             refused += 1
         assert reader.buffered_bytes <= min(len(data), MAX_BUFFERED_BYTES)
     assert 0 < refused < FUZZ_INPUTS
+
+
+def test_any_bytes_are_read_in_one_piece_as_byte_by_byte() -> None:
+    chance = random.Random(8)
+    chunks = EncoderChunks(chunk_bytes=128)
+    seed = b"".join(
+        chunks.write(6 if number % 2 else 4, Message(8 + number % 2, 1, number * 20, body(size)))
+        for number, size in enumerate((40, 90, 300, 128, 129, 60, 90, 40))
+    )
+    read_whole = 0
+    for data in mutations(seed, FUZZ_INPUTS // 20, chance):
+        whole, pieces = outcome([data]), outcome([data[at : at + 1] for at in range(len(data))])
+        assert whole[1] == pieces[1]
+        assert whole[0] == pieces[0][: len(whole[0])]  # an error takes with it what came before it
+        read_whole += len(whole[0])
+    assert read_whole > 0
+
+
+def outcome(pieces: list[bytes]) -> tuple[list[Message], str]:
+    """What is read, and the error that ends it."""
+    reader, messages = ChunkReader(), []
+    try:
+        for piece in pieces:
+            messages += reader.receive(piece)
+    except ProtocolError as error:
+        return messages, error.detail
+    return messages, ""

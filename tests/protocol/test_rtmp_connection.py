@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import struct
 from itertools import pairwise
@@ -13,7 +12,6 @@ from mediaserver.errors import ProtocolError
 from mediaserver.protocol import amf0
 from mediaserver.protocol.rtmp import (
     Event,
-    MediaReceived,
     MetadataReceived,
     PublishEnded,
     PublishRequested,
@@ -38,16 +36,16 @@ from tests.protocol.rtmp_client import (
     status_codes,
 )
 
-FUZZ_INPUTS = 20_000
+FUZZ_INPUTS = 100_000
 
 MEDIA: list[Event] = [
     MetadataReceived(dict(METADATA)),
-    MediaReceived("video", 0, AVC_HEADER),
-    MediaReceived("audio", 0, AAC_HEADER),
-    MediaReceived("video", 0, IDR_TAG),
-    MediaReceived("audio", 10, AAC_FRAME),
-    MediaReceived("video", 40, SLICE_TAG),
-    MediaReceived("audio", 50, AAC_FRAME),
+    Message(messages.VIDEO, 1, 0, AVC_HEADER),
+    Message(messages.AUDIO, 1, 0, AAC_HEADER),
+    Message(messages.VIDEO, 1, 0, IDR_TAG),
+    Message(messages.AUDIO, 1, 10, AAC_FRAME),
+    Message(messages.VIDEO, 1, 40, SLICE_TAG),
+    Message(messages.AUDIO, 1, 50, AAC_FRAME),
 ]
 
 
@@ -115,6 +113,37 @@ def test_the_answers_are_those_that_encoders_wait_for() -> None:
     assert status_codes(sent) == ["NetStream.Publish.Start", "NetStream.Unpublish.Success"]
 
 
+def properties(connect_object: dict[str, amf0.Value]) -> dict[str, amf0.Value]:
+    """Those of the answer to a connect."""
+    encoder = Encoder()
+    peer = connect()
+    peer.receive_data(encoder.handshake() + encoder.command("connect", connect_object), 0)
+    found = commands(peer.data_to_send())[0].arguments[0]
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"fourCcList": ["av01", "hvc1"]},
+        {"videoFourCcInfoMap": {"*": 4.0}},
+        {"capsEx": 6.0},
+    ],
+)
+def test_who_speaks_enhanced_rtmp_is_told_what_of_it_is_taken(asked: dict[str, amf0.Value]) -> None:
+    told = properties({"app": "live", **asked})
+    video, audio = ["avc1", "hvc1", "av01", "vp09", "vp08"], ["mp4a", "Opus"]
+    assert told["fourCcList"] == video + audio
+    assert told["videoFourCcInfoMap"] == dict.fromkeys(video, 5.0)
+    assert told["audioFourCcInfoMap"] == dict.fromkeys(audio, 5.0)
+    assert told["capsEx"] == 6.0
+
+
+def test_who_does_not_is_told_none_of_it() -> None:
+    assert set(properties({"app": "live"})) == {"fmsVer", "capabilities"}
+
+
 def test_nothing_is_acted_on_until_publishing_is_accepted() -> None:
     encoder = Encoder()
     peer = connect()
@@ -173,7 +202,7 @@ def test_a_connection_may_publish_again() -> None:
     ]
     assert peer.accept_publish() == []
     assert peer.receive_data(encoder.video(7, SLICE_TAG), 0) == [
-        MediaReceived("video", 7, SLICE_TAG)
+        Message(messages.VIDEO, 1, 7, SLICE_TAG)
     ]
 
 
@@ -404,13 +433,11 @@ def test_the_answers_to_one_input_are_bounded() -> None:
 def test_any_bytes_give_events_or_the_peers_error_and_memory_is_bounded() -> None:
     chance = random.Random(4)
     encoder = Encoder()
-    shaken = connect()
-    shaken.receive_data(encoder.handshake(), 0)
-    shaken.data_to_send()
-    opening = encoder.opening()[3073:]
+    handshake, opening = encoder.handshake(), encoder.opening()[3073:]
     refused = requested = 0
     for data in mutations(opening + encoder.media(2) + encoder.closing(), FUZZ_INPUTS, chance):
-        peer = copy.deepcopy(shaken)
+        peer = connect()
+        peer.receive_data(handshake, 0)
         try:
             for piece in (data[:700], data[700:]):
                 peer.receive_data(piece, 0)

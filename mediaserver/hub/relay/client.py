@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from mediaserver.errors import ProtocolError
 from mediaserver.hub.relay import wire
-from mediaserver.hub.stream import StreamEnded
-from mediaserver.media import Kind, Packet
+from mediaserver.hub.stream import Notice, StreamEnded
+from mediaserver.media import Kind, Packet, Track
 
 log = logging.getLogger("hawker.relay")
 
@@ -74,7 +74,7 @@ class RelayClient:
         return subscription
 
     def publish(self, parent: str, suffix: str) -> RelayPublication:
-        """The rendition `parent/suffix`; it appears with its first packet."""
+        """The rendition `parent/suffix`; it appears once declared, or with its first packet."""
         channel = next(self._channels)
         publication = RelayPublication(self, channel)
         self._publications[channel] = publication
@@ -117,6 +117,12 @@ class RelayClient:
             case wire.KeyframeWanted(channel=channel):
                 if (publication := self._publications.get(channel)) is not None:
                     publication._want_keyframe()
+            case wire.Wanted(channel=channel):
+                if (publication := self._publications.get(channel)) is not None:
+                    publication._want(message.wanted)
+            case wire.Bitrate(channel=channel):
+                if (publication := self._publications.get(channel)) is not None:
+                    publication._want_bitrate(message.bits_per_s)
             case wire.Ended(channel=channel):
                 if (subscription := self._subscriptions.pop(channel, None)) is not None:
                     subscription._end()
@@ -163,6 +169,11 @@ class Subscription:
             raise StreamEnded
         return self.description
 
+    @property
+    def waiting(self) -> Sequence[Packet]:
+        """What `read` would give at once."""
+        return self._inbox.items
+
     def request_keyframe(self) -> None:
         """Ask whoever encodes the stream for a keyframe, as often as its own limit allows."""
         self._client._send(wire.KeyframeWanted(self._channel))
@@ -197,7 +208,24 @@ class RelayPublication:
         self._channel = channel
         self._packets = wire.PacketWriter(channel)
         self.ended = False
+        self.wanted = False  # somebody reads it, as far as the server has told
         self.on_keyframe_request: Callable[[], None] | None = None
+        self.on_wanted: Callable[[bool], None] | None = None
+        self.on_bitrate: Callable[[int], None] | None = None  # bits a second
+
+    def declare(self, track: Track) -> None:
+        """Have the rendition there before its first packet, and nothing of before in it.
+
+        Who comes to it now waits for the next keyframe: say so again before a pause.
+        """
+        if not self.ended and not self._client._writer.transport.is_closing():
+            self._client._writer.write(self._packets.declare(track))
+
+    def notice(self, notice: Notice) -> None:
+        """Tell the host of the parent stream something."""
+        text, fix = notice.text, notice.fix
+        words = text["en"], text["zh"], fix["en"], fix["zh"]
+        self._client._send(wire.Noticed(self._channel, notice.code, notice.severity, *words))
 
     async def write(self, packet: Packet) -> None:
         """Send one packet with the stream's own timestamps; waits while the socket is full.
@@ -212,6 +240,15 @@ class RelayPublication:
             await writer.drain()
         except ConnectionError as error:
             raise StreamEnded from error
+
+    def _want(self, wanted: bool) -> None:
+        self.wanted = wanted
+        if self.on_wanted is not None:
+            self.on_wanted(wanted)
+
+    def _want_bitrate(self, bits_per_s: int) -> None:
+        if self.on_bitrate is not None:
+            self.on_bitrate(bits_per_s)
 
     def _want_keyframe(self) -> None:
         if self.on_keyframe_request is not None:
@@ -228,25 +265,25 @@ class _Inbox(Generic[_T]):
     """A bounded queue that is taken whole; `put` waits while it is full."""
 
     def __init__(self) -> None:
-        self._items: list[_T] = []
+        self.items: list[_T] = []
         self._ended = False
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
 
     async def put(self, item: _T) -> None:
-        while len(self._items) >= INBOX_ITEMS and not self._ended:
+        while len(self.items) >= INBOX_ITEMS and not self._ended:
             self._emptied.clear()
             await self._emptied.wait()
         if not self._ended:
-            self._items.append(item)
+            self.items.append(item)
             self._filled.set()
 
     async def take(self) -> list[_T]:
         """What waits, at least one item; empty only after the end."""
-        while not self._items and not self._ended:
+        while not self.items and not self._ended:
             self._filled.clear()
             await self._filled.wait()
-        items, self._items = self._items, []
+        items, self.items = self.items, []
         self._emptied.set()
         return items
 

@@ -23,12 +23,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from mediaserver.errors import ProtocolError
 from mediaserver.hub.hub import Hub
 from mediaserver.hub.relay import wire
-from mediaserver.hub.stream import EVERY_KIND, Reader, Stream, StreamEnded
+from mediaserver.hub.stream import EVERY_KIND, Notice, Reader, Stream, StreamEnded
 
 log = logging.getLogger("hawker.relay")
 
@@ -124,6 +124,7 @@ class _Connection:
             wire.NewTrack: self._on_track,
             wire.Media: self._on_media,
             wire.KeyframeWanted: self._on_keyframe_wanted,
+            wire.Noticed: self._on_noticed,
         }
         writer.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
 
@@ -199,12 +200,19 @@ class _Connection:
         if publication is None:
             return
         publication.packets.track(message)
-        publication.stream = self._hub.rendition(
-            publication.parent, publication.suffix, message.track
-        )
-        publication.stream.on_keyframe_request = lambda: self._send(
-            wire.KeyframeWanted(message.channel)
-        )
+        stream = self._hub.rendition(publication.parent, publication.suffix, message.track)
+        stream.begin_anew(message.track)
+        if stream is not publication.stream:
+            publication.stream = stream
+            self._connect(message.channel, stream)
+
+    def _connect(self, channel: int, stream: Stream) -> None:
+        """Tell the client what is asked of a rendition of it from now on."""
+        stream.on_keyframe_request = lambda: self._send(wire.KeyframeWanted(channel))
+        stream.on_read = lambda read: self._send(wire.Wanted(channel, read))
+        stream.on_bitrate_request = lambda bits: self._send(wire.Bitrate(channel, bits))
+        if stream.readers:
+            self._send(wire.Wanted(channel, True))
 
     def _on_media(self, message: wire.Media) -> None:
         publication = self._publication(message.channel)
@@ -213,6 +221,14 @@ class _Connection:
         packet = publication.packets.packet(message)
         if publication.stream is not None:
             publication.stream.write(packet)
+
+    def _on_noticed(self, message: wire.Noticed) -> None:
+        publication = self._publication(message.channel)
+        if publication is not None:
+            text = {"en": message.text_en, "zh": message.text_zh}
+            fix = {"en": message.fix_en, "zh": message.fix_zh}
+            severity = cast(Literal["info", "warning", "error"], message.severity)
+            publication.parent.notice(Notice(message.code, severity, text, fix))
 
     def _publication(self, channel: int) -> _Publication | None:
         """None where it has ended: what was under way when the client heard of it is dropped."""

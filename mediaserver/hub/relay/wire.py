@@ -18,10 +18,11 @@ from mediaserver.errors import ProtocolError
 from mediaserver.hub.relay.frames import FrameReader, frame
 from mediaserver.media import Codec, Kind, Packet, Track
 
-VERSION = 2
+VERSION = 3
 MAX_FIELDS = 64  # no array on this wire is longer
 MAX_TRACKS = 8  # of a channel; one per kind is used
 MAX_CHANNEL = 1 << 31
+MAX_BITS_PER_S = 1 << 30  # more than any encoder is asked for
 
 _KINDS: tuple[Kind, ...] = ("video", "audio")
 _CODECS: tuple[Codec, ...] = get_args(Codec)
@@ -97,8 +98,40 @@ class KeyframeWanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """Server: whether anybody reads the rendition that the client publishes on `channel`."""
+
+    channel: int
+    wanted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bitrate:
+    """Server: the rendition published on `channel` shall have so many bits a second from now on."""
+
+    channel: int
+    bits_per_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """Client: a notice for the host of the stream whose rendition is on `channel`, by language."""
+
+    channel: int
+    code: str
+    severity: str
+    text_en: str
+    text_zh: str
+    fix_en: str
+    fix_zh: str
+
+
+@dataclass(frozen=True, slots=True)
 class NewTrack:
-    """Either: what `number` means in `channel` from here on."""
+    """Either: what `number` means in `channel` from here on.
+
+    A publishing client that sends it declares the rendition, or that it begins anew.
+    """
 
     channel: int
     number: int
@@ -138,6 +171,9 @@ Message = (
     | Ended
     | Description
     | KeyframeWanted
+    | Wanted
+    | Bitrate
+    | Noticed
 )
 
 
@@ -189,6 +225,18 @@ def _change(value: object) -> str:
     return str(value)
 
 
+def _bits_per_s(value: object) -> int:
+    if type(value) is not int or not 0 < value <= MAX_BITS_PER_S:
+        raise ProtocolError("a bitrate on the relay is out of range")
+    return value
+
+
+def _severity(value: object) -> str:
+    if value not in ("info", "warning", "error"):
+        raise ProtocolError("an unknown severity on the relay")
+    return str(value)
+
+
 def _list(value: object) -> list[Any]:
     if type(value) is not list:
         raise ProtocolError("a relay field is not an array")
@@ -230,6 +278,9 @@ _MESSAGES: tuple[tuple[type[Any], tuple[_Check, ...]], ...] = (
     (Ended, (_channel, _string)),
     (Description, (_channel, _boolean, _rtp_timestamp, _integer, _tracks)),
     (KeyframeWanted, (_channel,)),
+    (Wanted, (_channel, _boolean)),
+    (Bitrate, (_channel, _bits_per_s)),
+    (Noticed, (_channel, _string, _severity, _string, _string, _string, _string)),
 )
 _NUMBERS = {message: number for number, (message, _) in enumerate(_MESSAGES)}
 
@@ -277,6 +328,11 @@ class PacketWriter:
     def __init__(self, channel: int) -> None:
         self.channel = channel
         self._tracks: dict[Kind, Track] = {}
+
+    def declare(self, track: Track) -> bytes:
+        """The track alone, though it be known already: the channel begins anew with it."""
+        self._tracks[track.kind] = track
+        return serialize(NewTrack(self.channel, _KINDS.index(track.kind), track))
 
     def serialize(self, packet: Packet) -> bytes:
         track = packet.track

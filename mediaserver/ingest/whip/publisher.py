@@ -41,6 +41,7 @@ class WhipPublisher:
     ) -> None:
         self.session: Session | None = None
         self.publication: Publication | None = None
+        self.finished = False  # the publisher has said so
         self.strays = 0  # packets of layers or payload types that were not agreed on
         self._publish = publish
         self._terms = terms
@@ -48,6 +49,7 @@ class WhipPublisher:
         self._clock = clock
         self._ssrc = secrets.randbits(32)
         self._arrivals = rtcp_transport_cc.Arrivals()
+        self._came = self._arrivals.came.append
         self._now = clock()
         self._timer: asyncio.TimerHandle | None = None
         self._feedback_timer: asyncio.TimerHandle | None = None
@@ -71,10 +73,9 @@ class WhipPublisher:
         """Only now is an earlier publisher taken over: who can't connect disturbs nobody."""
         self.session = session
         self.publication = self._publish(self)
-        self.publication.stream.on_keyframe_request = self.request_keyframe
+        self.publication.on_keyframe_request = self.request_keyframe
 
-    def on_rtp(self, data: bytes, now: float) -> None:
-        packet = rtp.parse(data)
+    def on_rtp(self, packet: rtp.RtpPacket, now: float) -> None:
         if self.publication is None:
             return
         self._now = now
@@ -83,14 +84,14 @@ class WhipPublisher:
         if identifier is not None:
             number = packet.extension_u16(identifier)
             if number is not None:
-                self._arrivals.record(number, now)
+                self._came((number, now))
                 if self._feedback_timer is None:
                     self._arm_feedback()
         receiver = self._receivers.get(payload_type) or self._find(packet)
         if receiver is None:
             return
         receiver.receive(packet, now)
-        if self._timer is None and receiver.waiting:
+        if receiver.missing and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 
     def on_rtcp(self, packets: Sequence[rtcp.RtcpPacket], now: float) -> None:
@@ -114,7 +115,7 @@ class WhipPublisher:
             if timer is not None:
                 timer.cancel()
         if self.publication is not None:
-            self.publication.close(reason)
+            self.publication.close(reason, finished=self.finished)
         self.session = None
 
     # -- feedback --------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ class WhipPublisher:
         waiting = False
         for _, receiver in self._lines():
             receiver.tick(self._now)
-            waiting = waiting or receiver.waiting
+            waiting = waiting or bool(receiver.missing)
         if waiting:
             self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
 

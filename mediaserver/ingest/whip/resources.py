@@ -7,9 +7,9 @@ import logging
 from collections.abc import Iterator
 from itertools import islice
 
-from mediaserver.access import Access
+from mediaserver.access import Access, split_key
 from mediaserver.errors import NotFound, PeerError
-from mediaserver.hub import Hub, Publication
+from mediaserver.hub import BACKUP, MAIN, Hub, Publication
 from mediaserver.ingest.whip.answer import accept
 from mediaserver.ingest.whip.publisher import WhipPublisher
 from mediaserver.protocol import sdp
@@ -37,6 +37,7 @@ class WhipIngest:
         Raises Unauthorized, ProtocolError, NotAcceptable, TooMany, Unavailable.
         """
         try:
+            key, backup = split_key(key)
             name = await self._access.publish(key)
         except PeerError as error:
             log.warning("publish from %s refused: %s", remote, error.detail)
@@ -49,6 +50,7 @@ class WhipIngest:
                 name,
                 protocol="whip",
                 remote=remote,
+                rank=BACKUP if backup else MAIN,
                 on_close=lambda reason: self._close(publisher, reason),
             )
 
@@ -63,6 +65,7 @@ class WhipIngest:
         session = self.transport.sessions.get(resource)
         if session is None or not isinstance(session.handler, WhipPublisher):
             raise NotFound("no such WHIP session")
+        session.handler.finished = True
         self.transport.close(session, "publisher ended the session")
 
     def close(self) -> None:

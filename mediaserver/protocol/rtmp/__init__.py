@@ -1,8 +1,8 @@
 """RTMP, server side, without input or output (Adobe's RTMP specification 1.0, 2012-12-21)."""
 
+from mediaserver.protocol.rtmp.chunk_stream import Message
 from mediaserver.protocol.rtmp.connection import (
     Event,
-    MediaReceived,
     MetadataReceived,
     PublishEnded,
     PublishRequested,
@@ -12,7 +12,7 @@ from mediaserver.protocol.rtmp.connection import (
 
 __all__ = [
     "Event",
-    "MediaReceived",
+    "Message",
     "MetadataReceived",
     "PublishEnded",
     "PublishRequested",

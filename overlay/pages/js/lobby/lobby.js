@@ -43,7 +43,7 @@ async function refresh() {
 
 function show() {
   if (shown === null) return;
-  const live = shown.filter((room) => room.live).sort((one, other) => other.viewers - one.viewers);
+  const live = shown.filter((room) => room.live && room.access !== "rehearsal").sort((one, other) => other.viewers - one.viewers);
   const idle = shown.filter((room) => !room.live);
   update($("live"), live, stall);
   update($("idle"), idle, door);

@@ -78,6 +78,7 @@ function startSelling({ session, feed, toast }) {
       orders.onAir(true, ts);
       void feed.refresh();
     },
+    "stream.slate": () => void feed.refresh(),
     "stream.offline": (_, { ts }) => {
       orders.onAir(false, ts);
       void feed.refresh();

@@ -102,6 +102,7 @@ export class LiveShop {
     chat: ({ messages }) => this.#chat.show(messages),
     "viewer.count": ({ n }) => this.#onRoom({ viewers: n }),
     "stream.online": () => this.#onRoom({ live: true }),
+    "stream.slate": () => this.#onRoom({ live: true }),
     "stream.offline": () => this.#onRoom({ live: false }),
   };
 
