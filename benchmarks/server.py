@@ -24,9 +24,10 @@ LIVE_S = 15.0
 POLL_S = 0.05
 LOOPBACK = "127.0.0.1"
 SETTINGS = (
-    *(f"{part}.host={LOOPBACK}" for part in ("http", "rtmp", "webrtc")),
-    *(f"{part}.port=0" for part in ("http", "rtmp", "webrtc")),
+    *(f"{part}.host={LOOPBACK}" for part in ("http", "rtmp", "webrtc", "srt")),
+    *(f"{part}.port=0" for part in ("http", "rtmp", "webrtc", "srt")),
     "http.https_port=-1",
+    "rtmps.port=-1",
     "log.level=warning",
 )
 

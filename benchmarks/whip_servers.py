@@ -23,8 +23,10 @@ from benchmarks.stage import PACKETS, SETTINGS
 from benchmarks.whip_load import Target
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.whip import WhipApi
+from mediaserver.collector import Collector
 from mediaserver.hub import Hub
 from mediaserver.ingest.whip import WhipIngest
+from mediaserver.rtc import compiled
 from mediaserver.rtc.transport import Transport
 
 PION_SOURCE = Path(__file__).parent / "peers/pion_ingest"
@@ -60,6 +62,7 @@ class Ingest:
     """Transport, WHIP and hub, in a process of their own; nobody reads the streams."""
 
     title = "Hawker"
+    is_compiled = False
 
     def missing(self) -> str:
         return ""
@@ -68,10 +71,24 @@ class Ingest:
 
     @contextlib.contextmanager
     def running(self, folder: Path, publishers: int) -> Iterator[Taking]:
-        with Load(take) as load:
+        with Load(take, self.is_compiled) as load:
             pid, url = load.ask("where")
             targets = [(url, f"room{number}") for number in range(publishers)]
             yield Taking(pid, targets, "frames", lambda: int(load.ask("count")))
+
+
+class CompiledIngest(Ingest):
+    """The same with the compiled receiver."""
+
+    title = "Hawker, compiled"
+    is_compiled = True
+
+    def missing(self) -> str:
+        try:
+            compiled.load()
+        except compiled.Unavailable as why:
+            return str(why)
+        return ""
 
 
 class Whole:
@@ -126,7 +143,12 @@ class PionIngest:
             yield Taking(process.pid, [(f"{url}/whip", "")] * publishers, "rtp packets", arrived)
 
 
-TAKERS: dict[str, Taker] = {"hawker": Ingest(), "hawker_serve": Whole(), "pion": PionIngest()}
+TAKERS: dict[str, Taker] = {
+    "hawker": Ingest(),
+    "hawker_compiled": CompiledIngest(),
+    "hawker_serve": Whole(),
+    "pion": PionIngest(),
+}
 
 
 class Anybody:
@@ -139,10 +161,10 @@ class Anybody:
         """Open to all."""
 
 
-async def take(commands: Commands) -> None:
+async def take(commands: Commands, is_compiled: bool) -> None:
     """Commands: `where` it is, as (process, URL), and the `count` of frames that came."""
     hub = Hub()
-    transport = Transport(LOOPBACK, 0)
+    transport = Transport(LOOPBACK, 0, carrier=compiled.load() if is_compiled else None)
     await transport.start()
     ingest = WhipIngest(hub, transport, Anybody())
     app = web.Application()
@@ -151,6 +173,8 @@ async def take(commands: Commands) -> None:
     await runner.setup()
     await web.TCPSite(runner, LOOPBACK, 0).start()
     host, port = runner.addresses[0][:2]
+    collector = Collector(lambda: not transport.sessions)  # as in the server
+    collector.start()
     commands.answer("ready")
     try:
         while True:
@@ -159,6 +183,7 @@ async def take(commands: Commands) -> None:
             else:
                 commands.answer(hub.totals().packets)
     finally:
+        collector.stop()
         await runner.cleanup()
         ingest.close()
         await transport.stop()

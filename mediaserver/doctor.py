@@ -28,6 +28,7 @@ import aiohttp
 
 from config import Config
 from mediaserver.errors import ProtocolError
+from mediaserver.ingest import srt
 from mediaserver.protocol import stun, tcp_framing
 from mediaserver.rtc import compiled
 from mediaserver.rtc.address import shown
@@ -43,10 +44,23 @@ CHECKS = 3
 HTTP_S = 10.0
 UDP_SEGMENT = 103  # linux/udp.h
 PRIORITY = 1853824767  # peer reflexive (RFC 8445 §5.1.2.1)
-CODECS = (("opus", "w"), ("aac", "w"), ("aac", "r"), ("libopus", "w"), ("mjpeg", "w"))
+CODECS = (
+    ("opus", "w"),
+    ("aac", "w"),
+    ("aac", "r"),
+    ("libopus", "w"),
+    ("mjpeg", "w"),
+    ("libx264", "w"),
+    ("h264", "r"),
+)
 
 # the server starts without them
-SPARED = {("http.https_port", "tcp"), ("webrtc.port", "tcp"), ("workers", "tcp")}
+SPARED = {
+    ("http.https_port", "tcp"),
+    ("webrtc.port", "tcp"),
+    ("workers", "tcp"),
+    ("srt.port", "udp"),
+}
 NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 
 Level = Literal["ok", "warn", "fail"]
@@ -71,6 +85,8 @@ def examine_machine(config: Config) -> Iterator[Finding]:
     yield from _udp()
     yield _sender()
     yield _codecs()
+    yield _encoder()
+    yield _srt()
     yield _hls_js()
     yield _addresses(config)
 
@@ -100,8 +116,10 @@ def _ports(config: Config) -> Iterator[Finding]:
         ("http.port", http.host, http.port, "tcp"),
         ("http.https_port", http.host, http.https_port, "tcp"),
         ("rtmp.port", rtmp.host, rtmp.port, "tcp"),
+        ("rtmps.port", rtmp.host, config.rtmps.port, "tcp"),
         ("webrtc.port", webrtc.host, webrtc.port, "udp"),
         ("webrtc.port", webrtc.host, webrtc.port, "tcp"),
+        ("srt.port", config.srt.host, config.srt.port, "udp"),
     ]
     if config.workers > 1 and webrtc.port:
         ports = range(webrtc.port + 1, webrtc.port + config.workers + 1)
@@ -186,6 +204,19 @@ def _codecs() -> Finding:
     if missing:
         return Finding("fail", f"codecs missing in av: {', '.join(missing)}", fix)
     return Finding("ok", "codecs for sound and pictures are there")
+
+
+def _srt() -> Finding:
+    try:
+        library = srt.load()
+    except srt.Unavailable as why:
+        return Finding("warn", f"SRT is off: {why}", srt.INSTALL)
+    return Finding("ok", f"SRT is taken, by libsrt {srt.version(library)}")
+
+
+def _encoder() -> Finding:
+    chosen = importlib.import_module("mediaserver.transcode.encoders").choose().name
+    return Finding("ok", f"pictures are encoded by {chosen}")
 
 
 def _hls_js() -> Finding:

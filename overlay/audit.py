@@ -26,7 +26,7 @@ from overlay.event_log import last_seq
 
 STREAM = "audit"
 PAGE_MAX = 200
-RECORDS = ("room/", "product/", "order/", "payment/", "refund/", "image/", "staff/")
+RECORDS = ("room/", "product/", "order/", "payment/", "refund/", "image/", "staff/", "restreams/")
 WROTE_MAX = 20
 
 

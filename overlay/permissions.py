@@ -16,6 +16,7 @@ ACTS = (
     "rooms.write",
     "rooms.inspect",
     "stream_key.rotate",
+    "restreams.write",
     "viewer_tokens.issue",
     "products.write",
     "stock.read",
@@ -37,6 +38,7 @@ TABLE: Mapping[str, frozenset[str]] = {
         {
             "rooms.inspect",
             "stream_key.rotate",
+            "restreams.write",
             "products.write",
             "stock.read",
             "stock.adjust",

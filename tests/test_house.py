@@ -146,8 +146,10 @@ def test_the_container_exposes_the_default_ports_keeps_its_data_and_is_not_root(
         f"{config.http.port}/tcp",
         f"{config.http.https_port}/tcp",
         f"{config.rtmp.port}/tcp",
+        f"{config.rtmps.port}/tcp",
         f"{config.webrtc.port}/udp",
         f"{config.webrtc.port}/tcp",
+        f"{config.srt.port}/udp",
     }
     assert "\nUSER hawker\n" in final
     assert "HAWKER_DATA__DIR=/data" in final

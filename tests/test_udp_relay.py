@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from tests import udp_relay
+from benchmarks.load import udp_relay
+from benchmarks.load.udp_relay import UdpRelay
 from tests.rtc.players import udp_socket
-from tests.udp_relay import UdpRelay
 from tests.virtual_time import now, until, virtual_time
 
 

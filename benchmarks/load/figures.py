@@ -28,7 +28,10 @@ Count: TypeAlias = Literal[
     "frames",
     "lost",
     "recovered",
-    "dropped",
+    "to_viewers",
+    "lost_to_viewers",
+    "to_node",
+    "lost_to_node",
     "decrypted",
     "events",
     "segments",
@@ -82,7 +85,8 @@ class Figures:
     counts: Counter[Count] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     times: dict[Measure, Histogram] = field(default_factory=dict)
-    cpu_s: float = 0.0
+    cpu_s: float = 0.0  # of the clients
+    relay_cpu_s: float = 0.0
 
     def time(self, measure: Measure, ms: float, times: int = 1) -> None:
         histogram = self.times.get(measure)
@@ -95,6 +99,7 @@ class Figures:
         self.counts.update(other.counts)
         self.errors.update(other.errors)
         self.cpu_s += other.cpu_s
+        self.relay_cpu_s += other.relay_cpu_s
         self.add_times(other.times)
 
     def add_times(self, times: dict[Measure, Histogram]) -> None:

@@ -73,7 +73,13 @@ def _parser() -> argparse.ArgumentParser:
     seconds = _number(float, 1, 86_400)
     add("--seconds", type=seconds, default=30.0, metavar="S", help="%(default)s, joins included")
     loss = _number(float, 0, 90)
-    add("--loss", type=loss, default=0.0, metavar="PERCENT", help="of what comes, dropped here")
+    add(
+        "--loss",
+        type=loss,
+        default=0.0,
+        metavar="PERCENT",
+        help="of all datagrams, each way, by a relay",
+    )
     add("--seed", type=int, default=1, metavar="N", help="of the loss and the buyers; %(default)s")
     cores, processes = os.cpu_count() or 1, _number(int, 1, 256)
     add("--processes", type=processes, default=cores, metavar="N", help="default: a core each")

@@ -18,7 +18,7 @@ from benchmarks.load.figures import Figures
 from benchmarks.load.hls import HlsViewer
 from benchmarks.load.people import Buyer, Chatter
 from benchmarks.load.share import CARRIERS, Share
-from benchmarks.load.stamped_loop import HeadLoop, StampedLoop
+from benchmarks.load.stamped_loop import HeadLoop
 from benchmarks.load.talks import ANSWER_S, ActRefused, ChannelTalk, HttpTalk, SocketTalk, Talk
 from benchmarks.load.viewers import Viewers
 from benchmarks.loads import Commands
@@ -31,8 +31,7 @@ LEAVE_S = 5.0
 def play(control: Connection, share: Share) -> None:
     """The process's main; it answers `join`, `figures` and `leave`. Ctrl-C is the parent's affair."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    loop = StampedLoop if share.plan.loss else HeadLoop
-    with asyncio.Runner(loop_factory=loop) as runner, contextlib.suppress(EOFError):
+    with asyncio.Runner(loop_factory=HeadLoop) as runner, contextlib.suppress(EOFError):
         runner.run(_play(control, share))
 
 
@@ -84,7 +83,7 @@ class Player:
         self._share = share
         self._url = plan.url
         self._figures = Figures()
-        self._viewers = Viewers(http, self._figures, plan.loss, plan.seed)
+        self._viewers = Viewers(http, self._figures, share.relay_port)
         self._hls: list[HlsViewer] = []
         self._sockets: list[SocketTalk] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -161,7 +160,7 @@ class Player:
             self._figures.errors[f"join: {type(error).__name__}"] += 1
 
     async def _view(self, number: int) -> None:
-        await self._viewers.join(self._viewers.new(number), self._whep(number))
+        await self._viewers.join(self._viewers.new(), self._whep(number))
 
     async def _view_hls(self, number: int) -> None:
         viewer = HlsViewer(self._http, self._figures)
@@ -190,7 +189,7 @@ class Player:
             socket = SocketTalk(self._on_event)
             await self._open(socket, room, token)
             return socket
-        viewer = self._viewers.new(self._share.plan.viewers + number)
+        viewer = self._viewers.new()
         channel = ChannelTalk(viewer, self._on_event)
         if not await self._viewers.join(viewer, self._whep(number), token):
             return None

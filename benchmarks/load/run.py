@@ -16,6 +16,7 @@ from rich.live import Live
 from benchmarks import machine, report
 from benchmarks.load import options, player, show
 from benchmarks.load.figures import Figures
+from benchmarks.load.relay import relay
 from benchmarks.load.scene import CannotLoad, prepare, wait_until_live
 from benchmarks.load.share import Plan, Scene, Share
 from benchmarks.load.show import Moment, Result
@@ -60,21 +61,25 @@ def _load(plan: Plan, console: Console) -> Result:
     """Raises CannotLoad, or EOFError and TimeoutError of a client that died."""
     scene = prepare(plan)
     with _interrupted() as interrupted, contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(each) for each in _clients(plan, scene)]
+        relays = [stack.enter_context(Load(relay, plan.loss, plan.seed))] if plan.loss else []
+        port = relays[0].ask("port") if relays else None
+        clients = [stack.enter_context(each) for each in _clients(plan, scene, port)]
         wait_until_live(plan, scene, interrupted)
         for client in clients:
             client.ask("join")
         with Live(console=console, transient=True, auto_refresh=False) as live:
-            moments, total = _watch(plan, clients, interrupted, live)
+            moments, total = _watch(plan, [*clients, *relays], interrupted, live)
         last = Figures()
         for client in clients:
             last.add(client.ask("leave"))
+        for each in relays:
+            last.add(each.ask("figures"))
     last.add_times(total.times)
     return Result(plan, moments, last, interrupted.is_set())
 
 
 def _watch(
-    plan: Plan, clients: Sequence[Load], interrupted: threading.Event, live: Live
+    plan: Plan, loads: Sequence[Load], interrupted: threading.Event, live: Live
 ) -> tuple[list[Moment], Figures]:
     """Look once a second until the time is over; what was seen, and the times of all of it."""
     moments: list[Moment] = []
@@ -82,16 +87,16 @@ def _watch(
     while not interrupted.is_set() and (now_s := time.monotonic() - began_at) < plan.seconds:
         interrupted.wait(min(LOOK_S, plan.seconds - now_s))
         figures = Figures()
-        for client in clients:
-            figures.add(client.ask("figures"))
+        for load in loads:
+            figures.add(load.ask("figures"))
         total.add_times(figures.times)
         moments.append(Moment(time.monotonic() - began_at, figures))
         live.update(show.live_table(plan, moments, total), refresh=True)
     return moments, total
 
 
-def _clients(plan: Plan, scene: Scene) -> list[Client]:
-    return [Client(Share(plan, scene, number)) for number in range(plan.processes)]
+def _clients(plan: Plan, scene: Scene, relay_port: int | None) -> list[Client]:
+    return [Client(Share(plan, scene, number, relay_port)) for number in range(plan.processes)]
 
 
 @contextlib.contextmanager

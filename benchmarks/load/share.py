@@ -48,11 +48,15 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One process's part: of each kind of people every `processes`-th, from `number` on."""
+    """One process's part: of each kind of people every `processes`-th, from `number` on.
+
+    `relay_port` is where a loss is to be had (see relay.py); None without one.
+    """
 
     plan: Plan
     scene: Scene
     number: int
+    relay_port: int | None = None
 
     def mine(self, people: int) -> Iterator[int]:
         """The numbers of those who are in this process."""

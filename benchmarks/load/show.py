@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -28,7 +29,7 @@ MEANS: dict[Measure, str] = {
     "playlist": "an HLS playlist",
     "segment": "an HLS segment",
 }
-P50, P99, BAD, GOOD = "#3b6fb6", "#d1495b", "#d1495b", "#4c956c"
+P50, P99, BAD, GOOD, RELAY = "#3b6fb6", "#d1495b", "#d1495b", "#4c956c", "#8d8d8d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ def live_table(plan: Plan, moments: Sequence[Moment], total: Figures) -> Group:
         "packets": rate("packets"),
         "frames": rate("frames"),
         "lost": f"{counts['lost']:,}, recovered {counts['recovered']:,}",
+        **_relayed(plan, counts),
         "join p50 / p95": _both(times, "join", 50, 95),
         "delay p50 / p99": _both(times, "delay", 50, 99),
         "orders": rate("orders"),
@@ -111,11 +113,30 @@ def end_table(result: Result) -> Group:
         if result.total.counts[name] and name != "connected"
     )
     cpu = f"the clients took {result.total.cpu_s:.1f} s of CPU in {result.plan.processes} processes"
-    words = [Text(counted), Text(cpu, style="dim")]
+    if result.plan.loss:
+        cpu += f", the relay {result.total.relay_cpu_s:.1f} s in one"
+    words = [Text(counted)]
+    for way, lost in _relayed(result.plan, result.total.counts).items():
+        words.append(Text(f"{way}, of {result.plan.loss:.1%} each way: {lost}"))
+    words.append(Text(cpu, style="dim"))
     words += [Text(each, style="red") for each in result.failures] or [
         Text("nothing failed", style="green")
     ]
     return Group(table, *words)
+
+
+def _relayed(plan: Plan, counts: Counter[Count]) -> dict[str, str]:
+    """What the relay was given and lost, each way."""
+    if not plan.loss:
+        return {}
+    ways: dict[str, tuple[Count, Count]] = {
+        "relay lost to viewers": ("lost_to_viewers", "to_viewers"),
+        "relay lost to node": ("lost_to_node", "to_node"),
+    }
+    return {
+        way: f"{counts[lost]:,} of {counts[came]:,}, {counts[lost] / max(1, counts[came]):.2%}"
+        for way, (lost, came) in ways.items()
+    }
 
 
 def as_json(facts: dict[str, str], result: Result) -> dict[str, Any]:
@@ -131,6 +152,7 @@ def as_json(facts: dict[str, str], result: Result) -> dict[str, Any]:
         "errors": dict(result.total.errors),
         "ms": {name: _document(each) for name, each in result.total.times.items()},
         "client_cpu_s": result.total.cpu_s,
+        "relay_cpu_s": result.total.relay_cpu_s,
         "course": [
             {
                 "at_s": round(moment.at_s, 3),
@@ -151,8 +173,12 @@ def plot(result: Result) -> str:
         for measure, title in (("delay", "delay per packet"), ("order", "order latency"))
         if measure in result.total.times
     ]
-    lost = [("lost", BAD), ("recovered", GOOD)]
-    panels.append(Panel("packets", "", [_grown(moments, name, colour) for name, colour in lost]))
+    lost: list[tuple[Count, str]] = [("lost", BAD), ("recovered", GOOD)]
+    title = "packets"
+    if result.plan.loss:
+        lost.append(("lost_to_viewers", RELAY))
+        title += f" (relay: {result.plan.loss:.1%} lost each way)"
+    panels.append(Panel(title, "", [_grown(moments, name, colour) for name, colour in lost]))
     return svg(panels, moments[-1].at_s if moments else result.plan.seconds)
 
 
@@ -165,13 +191,13 @@ def _course(moments: Sequence[Moment], measure: Any, percent: float, colour: str
     return Curve(f"p{percent:g}", colour, points)
 
 
-def _grown(moments: Sequence[Moment], name: Any, colour: str) -> Curve:
+def _grown(moments: Sequence[Moment], name: Count, colour: str) -> Curve:
     points, before = [], 0
     for each in moments:
         now = each.figures.counts[name]
         points.append((each.at_s, float(now - before)))
         before = now
-    return Curve(name, colour, points)
+    return Curve(name.replace("_", " "), colour, points)
 
 
 def _document(histogram: Histogram) -> dict[str, Any]:

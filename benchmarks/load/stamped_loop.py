@@ -1,9 +1,9 @@
-"""A loop whose UDP sockets say when the kernel received a datagram, and read many at once (Linux).
+"""A loop whose UDP sockets say when the kernel received a datagram, and take many at once (Linux).
 
 SO_TIMESTAMPNS stamps a datagram as it reaches the socket: what the client itself takes to read it does
 not count. UDP_GRO hands over consecutive datagrams of one flow in one read, with the stamp of the
 first: on loopback what the server sent in one call, behind a network card what came in one poll of the
-driver (some 0.1 ms). Elsewhere the stamp is the time of reading.
+driver (some 0.1 ms). Only the first of them is copied. Elsewhere the stamp is the time of reading.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ import sys
 import time
 from collections.abc import Callable
 from struct import Struct
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import uvloop
 
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; the socket module has no name for it
 SOL_UDP, UDP_GRO = 17, 104  # linux/udp.h
-READ_BYTES = 65_535
 HEAD_BYTES = 2048  # more than one datagram of ours has
 CONTROL_BYTES = 128
 
@@ -29,18 +28,11 @@ _TIMESPEC = Struct("@ll")
 _INT = Struct("@i")
 
 
-class BatchProtocol(Protocol):
-    """`batch_received` gets equally long datagrams, the last one may be shorter.
-
-    `data` is valid during the call only; `stamp_ns` is UTC.
-    """
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
-    def batch_received(self, data: memoryview, size: int, stamp_ns: int) -> None: ...
-
-
 class RunProtocol(Protocol):
-    """`run_received` gets the first datagram of `length` bytes of them, as above."""
+    """`run_received` gets the first of equally long datagrams, of which the last may be shorter.
+
+    They have `length` bytes together. `head` is valid during the call only; `stamp_ns` is UTC.
+    """
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None: ...
     def run_received(self, head: memoryview, length: int, size: int, stamp_ns: int) -> None: ...
@@ -49,7 +41,7 @@ class RunProtocol(Protocol):
 class StampedTransport(asyncio.DatagramTransport):
     """A connected UDP socket on the loop; what the socket cannot take at once is lost."""
 
-    def __init__(self, loop: StampedLoop, sock: socket.socket, protocol: Any) -> None:
+    def __init__(self, loop: HeadLoop, sock: socket.socket, protocol: RunProtocol) -> None:
         super().__init__({"socket": sock})
         self._loop = loop
         self._socket = sock
@@ -78,58 +70,32 @@ class StampedTransport(asyncio.DatagramTransport):
 
     def _read(self) -> None:
         """Once per wake-up: what is left wakes the loop again, and the others have their turn."""
-        buffer = self._loop.buffer
-        try:
-            length, control, _, _ = self._socket.recvmsg_into([buffer], CONTROL_BYTES)
-        except OSError:  # nothing there after all, or nobody listens just now (ICMP)
-            return
-        if length:
-            size, stamp_ns = _of(control)
-            batch = buffer[:length]
-            protocol = cast(BatchProtocol, self._protocol)
-            protocol.batch_received(batch, size or length, stamp_ns or time.time_ns())
-
-
-class HeadTransport(StampedTransport):
-    """Has the kernel copy the first datagram of a run alone, to a RunProtocol."""
-
-    def _read(self) -> None:
         head = self._loop.head
         try:
             length, control, _, _ = self._socket.recvmsg_into(
                 [head], CONTROL_BYTES, socket.MSG_TRUNC
             )
-        except OSError:
+        except OSError:  # nothing there after all, or nobody listens just now (ICMP)
             return
         if length:
             size, stamp_ns = _of(control)
-            protocol = cast(RunProtocol, self._protocol)
-            protocol.run_received(head, length, size or length, stamp_ns or time.time_ns())
+            self._protocol.run_received(head, length, size or length, stamp_ns or time.time_ns())
 
 
-class StampedLoop(uvloop.Loop):
+class HeadLoop(uvloop.Loop):
     """Its datagram endpoints are StampedTransports; only connected sockets are made."""
-
-    transport = StampedTransport
 
     def __init__(self) -> None:
         super().__init__()
-        self.buffer = memoryview(bytearray(READ_BYTES))
         self.head = memoryview(bytearray(HEAD_BYTES))
 
     async def create_datagram_endpoint(  # type: ignore[override]
         self, protocol_factory: Callable[[], Any], *args: Any, sock: socket.socket, **options: Any
     ) -> tuple[StampedTransport, Any]:
         protocol = protocol_factory()
-        transport = self.transport(self, sock, protocol)
+        transport = StampedTransport(self, sock, protocol)
         protocol.connection_made(transport)
         return transport, protocol
-
-
-class HeadLoop(StampedLoop):
-    """Its datagram endpoints are HeadTransports."""
-
-    transport = HeadTransport
 
 
 def _of(control: list[tuple[int, int, bytes]]) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 DTLS and ICE are those of the benchmarks' client. RTP headers are in the clear, so that packets are
 counted without decrypting them; of every SAMPLE-th read one packet is decrypted. What the kernel hands
 over together is counted as a whole by its first packet and its length: packets that changed places
-within one read are not noticed. With a loss to be played, each datagram is looked at.
+within one read are not noticed. Where a loss is to be played, its datagrams go through a relay, which
+adds what it takes to the delay.
 
 Delay is from the media time of a packet, as the sender reports tell it in UTC, to the kernel's stamp at
 this socket. The server ties media time 0 to the earliest arrivals of its publisher: the publisher's
@@ -14,16 +15,20 @@ A joiner's replay since the last keyframe is not counted, but what comes live be
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 
 from benchmarks.load.figures import Figures
 from benchmarks.load.line import Line
+from benchmarks.load.relay import way
 from benchmarks.webrtc_client import AUDIO_PAYLOAD_TYPE, VIDEO_PAYLOAD_TYPE, WebRtcClient
 from mediaserver.errors import ProtocolError
 from mediaserver.media import OPUS_CLOCK_RATE, VIDEO_CLOCK_RATE
 from mediaserver.protocol import rtcp
+from mediaserver.protocol.sdp import Candidate
 
 SAMPLE = 64
 REPORT_S = 1.0
@@ -38,7 +43,7 @@ class LoadViewer(WebRtcClient):
     """`figures` of the process get its times; `tick` is called by whoever plays many of them."""
 
     figures: Figures = field(default_factory=Figures)
-    lossy: bool = False  # then each datagram is judged by `drop`
+    relay_port: int | None = None  # of relay.py, where its datagrams are to be lost
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,14 +59,15 @@ class LoadViewer(WebRtcClient):
         """Delay counts from now on."""
         self._since_ms = time.time() * 1000
 
-    def batch_received(self, data: memoryview, size: int, stamp_ns: int) -> None:
-        """Of the loop: datagrams of `size` bytes behind each other, received at `stamp_ns` (UTC)."""
-        self._stamp_ns = stamp_ns
-        for start in range(0, len(data), size):
-            self.datagram_received(bytes(data[start : start + size]), None)
+    async def _open(
+        self, candidates: Sequence[Candidate], port: int | None
+    ) -> asyncio.DatagramTransport:
+        if self.relay_port is not None:
+            candidates = [await way(self.relay_port, candidates[0])]
+        return await super()._open(candidates, port)
 
     def run_received(self, head: memoryview, length: int, size: int, stamp_ns: int) -> None:
-        """The same from a loop that reads only the first of them."""
+        """Of the loop: the first of datagrams of `size` bytes, received at `stamp_ns` (UTC)."""
         self._stamp_ns = stamp_ns
         count = -(-length // size)
         if not self._counted(head, length, size, count) and (count == 1 or self.srtp is not None):

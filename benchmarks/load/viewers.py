@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Callable
 
 import aiohttp
 
@@ -21,18 +19,16 @@ JOINS_AT_ONCE = 16  # in a process: with more, their handshakes time out when it
 
 
 class Viewers:
-    """`loss` is a share of incoming datagrams that the client drops, from `seed` for each viewer."""
+    """`relay_port`, where given, is that of relays that their datagrams go through."""
 
     def __init__(
-        self, http: aiohttp.ClientSession, figures: Figures, loss: float, seed: int
+        self, http: aiohttp.ClientSession, figures: Figures, relay_port: int | None
     ) -> None:
         self._http = http
         self._figures = figures
-        self._loss = loss
-        self._seed = seed
+        self._relay_port = relay_port
         self._certificate = Certificates().current()
         self._viewers: list[LoadViewer] = []
-        self._dropped = 0
         self._places = asyncio.Semaphore(JOINS_AT_ONCE)
 
     async def join(self, viewer: LoadViewer, url: str, token: str | None = None) -> bool:
@@ -61,12 +57,9 @@ class Viewers:
             return True
         return False
 
-    def new(self, number: int) -> LoadViewer:
+    def new(self) -> LoadViewer:
         """A viewer that has not joined yet."""
-        viewer = LoadViewer(self._certificate, figures=self._figures, lossy=self._loss > 0)
-        if self._loss:
-            viewer.drop = self._dice(number)
-        return viewer
+        return LoadViewer(self._certificate, figures=self._figures, relay_port=self._relay_port)
 
     async def tick_forever(self) -> None:
         while True:
@@ -84,7 +77,6 @@ class Viewers:
             "frames": sum(line.frames for line in lines),
             "lost": sum(line.lost for line in lines),
             "recovered": sum(line.recovered for line in lines),
-            "dropped": self._dropped,
             "decrypted": sum(viewer.decrypted for viewer in self._viewers),
         }
 
@@ -109,13 +101,3 @@ class Viewers:
 
     async def close(self) -> None:
         await asyncio.gather(*(viewer.close() for viewer in self._viewers))
-
-    def _dice(self, number: int) -> Callable[[bytes], bool]:
-        dice = random.Random(f"{self._seed} {number}")
-
-        def drop(data: bytes) -> bool:
-            lost = dice.random() < self._loss
-            self._dropped += lost
-            return lost
-
-        return drop

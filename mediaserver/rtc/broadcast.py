@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 from mediaserver.media import OPUS_CLOCK_RATE, VIDEO_CLOCK_RATE, Packet
 from mediaserver.protocol import rtcp
+from mediaserver.protocol.rtp_payload import RtpPayload
 from mediaserver.rtc.ladder import Ladder
 from mediaserver.rtc.layer import Layer
 from mediaserver.rtc.line import Line
-from mediaserver.rtc.sender import OutPacket, Route, Sender, lay_out
+from mediaserver.rtc.sender import Cohort, OutPacket, Sender, lay_out
 
 if TYPE_CHECKING:
     from mediaserver.rtc.viewer import Viewer
@@ -60,7 +61,7 @@ class Broadcast:
         self.audio = Line(OPUS_CLOCK_RATE, line.ssrc ^ 2)
         self.viewers: set[Viewer] = set()
         self.ladder = Ladder(self)
-        self._listeners: dict[int, list[Route]] = {}  # by payload type; replaced, never changed
+        self._listeners: dict[int, Cohort] = {}  # by payload type
         self._epoch_ms = 0.0  # UTC of media time 0
 
     @property
@@ -102,16 +103,17 @@ class Broadcast:
             (layer or self.source).feed(packet)
         elif packet.track.codec == "opus":
             now = self.clock()
-            out = self.audio.append(packet, bytes(packet.payload), False, False, False, now)
+            sound = RtpPayload(bytes(packet.payload), padding=False, marker=False)
+            frame = self.audio.append(packet, [sound], now)
             self.audio.last_pts = packet.pts
-            self._release(out)
+            self._release(frame)
 
-    def _release(self, packet: OutPacket) -> None:
+    def _release(self, frame: list[OutPacket]) -> None:
         line = self.audio
-        line.released = packet.index + 1
+        line.released = line.next_index
         for payload_type, routes in self._listeners.items():
-            self.sender.submit(lay_out([packet], payload_type, line.ssrc), routes)
-        line.prune(packet.at, line.next_index)
+            self.sender.submit(lay_out(frame, payload_type, line.ssrc), routes)
+        line.prune(frame[0].at, line.next_index)
 
     # -- who watches -----------------------------------------------------------------------------
 
@@ -122,7 +124,7 @@ class Broadcast:
         if viewer.audio is not None:
             payload_type = viewer.payload_types[1]
             routes = self._listeners.get(payload_type, ())
-            self._listeners[payload_type] = [*routes, viewer.audio]
+            self._listeners[payload_type] = Cohort((*routes, viewer.audio))
         if viewer.payload_types[0] >= 0:
             viewer.layer.join(viewer)
             self.ladder.watch()
@@ -133,9 +135,9 @@ class Broadcast:
         viewer.leave()
         viewer.layer.remove(viewer)
         payload_type = viewer.payload_types[1]
-        routes = self._listeners.pop(payload_type, [])
+        routes = self._listeners.pop(payload_type, ())
         if rest := [route for route in routes if route is not viewer.audio]:
-            self._listeners[payload_type] = rest
+            self._listeners[payload_type] = Cohort(rest)
 
     def skip_to_keyframe(self, viewer: Viewer) -> None:
         """A viewer whose link can't carry the mending: no video until the next keyframe."""

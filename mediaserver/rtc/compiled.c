@@ -2,8 +2,8 @@
  *
  * It does what `Sender._serve` does in Python, with the same bytes as the result: SRTP with
  * AEAD_AES_128_GCM (RFC 7714), one sendmsg with UDP_SEGMENT for packets of one size, several of them in
- * one sendmmsg. It knows no clock and no loop: a call serves so many routes at most, and stops where
- * something goes wrong, for Python to decide what follows.
+ * one sendmmsg. It knows no loop: a call serves routes for so long, and stops where something goes
+ * wrong, for Python to decide what follows.
  *
  * libcrypto is looked up at run time, so that neither its headers nor Python's are needed to build:
  *     cc -O3 -shared -fPIC compiled.c
@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 enum {
     HEADER_BYTES = 12,
@@ -49,26 +50,32 @@ struct libcrypto {
     int (*parameters)(void *, struct parameter *);
 };
 
-/* One SSRC's way to one viewer; `Leg` in compiled.py. */
+/* One SSRC's way to one viewer; `Leg` in compiled_carrier.py. */
 struct leg {
     void *cipher;
     int64_t offset;   /* added to an index for the number in the header */
     int64_t rollover; /* taken off that for the number in the nonce */
     uint8_t salt[NONCE_BYTES];
     uint16_t gso;
-    uint16_t address_bytes;
+    uint16_t address_bytes; /* 0: not ours */
     uint8_t address[ADDRESS_BYTES];
 };
 
-/* Packets of one size, the last one perhaps shorter; `count` indices and the plain packets follow. */
-struct run {
-    uint32_t count, packet_bytes, last_bytes, ssrc; /* bytes as sent: header, payload and tag */
-    uint64_t indices[];
+struct packet {
+    uint64_t index;
+    uint32_t timestamp;
+    uint32_t flags; /* the first two bytes of the header */
 };
 
-/* One batch and how far it got; `Work` in compiled.py. */
+/* Packets of one size, the last one perhaps shorter; their payloads follow the last of them. */
+struct run {
+    uint32_t count, payload_bytes, last_bytes, ssrc; /* bytes of a payload, and of the last one */
+    struct packet packets[];
+};
+
+/* One batch and how far it got; `_WORK` in compiled_carrier.py. */
 struct work {
-    const struct leg *const *legs; /* NULL: not ours */
+    const struct leg *const *legs;
     const struct run *const *runs;
     int32_t leg_count, run_count;
     int32_t fd;
@@ -143,23 +150,25 @@ static void put(uint8_t *to, uint64_t value, int bytes)
     }
 }
 
-/* The SRTP packet (`bytes` long) of a plain one, with the viewer's own number; false if it fails. */
+/* The SRTP packet of a plain one, with the viewer's own number; false if it fails. */
 static int seal(const struct libcrypto *crypto, const struct leg *leg, uint32_t ssrc,
-                uint64_t index, const uint8_t *plain, int bytes, uint8_t *out)
+                const struct packet *packet, const uint8_t *payload, int body, uint8_t *out)
 {
-    int body = bytes - HEADER_BYTES - TAG_BYTES, length = 0, rest = 0;
+    int length = 0, rest = 0;
     uint8_t nonce[NONCE_BYTES] = {0}, *cipher = out + HEADER_BYTES;
     struct parameter tag[] = {{"tag", OCTETS, cipher + body, TAG_BYTES, 0}, {0}};
-    uint64_t number = index + (uint64_t)leg->offset;
-    memcpy(out, plain, HEADER_BYTES);
+    uint64_t number = packet->index + (uint64_t)leg->offset;
+    put(out, packet->flags, 2);
     put(out + 2, number, 2);
+    put(out + 4, packet->timestamp, 4);
+    put(out + 8, ssrc, 4);
     put(nonce + 2, ssrc, 4);
     put(nonce + 6, number - (uint64_t)leg->rollover, 6);
     for (int at = 0; at < NONCE_BYTES; at++)
         nonce[at] ^= leg->salt[at];
     return crypto->init(leg->cipher, NULL, NULL, NULL, nonce) == 1 &&
            crypto->update(leg->cipher, NULL, &length, out, HEADER_BYTES) == 1 &&
-           crypto->update(leg->cipher, cipher, &length, plain + HEADER_BYTES, body) == 1 &&
+           crypto->update(leg->cipher, cipher, &length, payload, body) == 1 &&
            crypto->final(leg->cipher, cipher + length, &rest) == 1 &&
            crypto->parameters(leg->cipher, tag) == 1; /* 15 ns less than EVP_CIPHER_CTX_ctrl */
 }
@@ -168,15 +177,16 @@ static int seal(const struct libcrypto *crypto, const struct leg *leg, uint32_t 
 static size_t seal_run(const struct libcrypto *crypto, const struct leg *leg,
                        const struct run *run, uint32_t first, uint32_t last, uint8_t *out)
 {
-    const uint8_t *plain = (const uint8_t *)(run->indices + run->count);
+    const uint8_t *payload = (const uint8_t *)(run->packets + run->count);
     size_t written = 0;
-    plain += (size_t)first * (run->packet_bytes - TAG_BYTES);
+    payload += (size_t)first * run->payload_bytes;
     for (uint32_t at = first; at < last; at++) {
-        uint32_t bytes = at + 1 == run->count ? run->last_bytes : run->packet_bytes;
-        if (!seal(crypto, leg, run->ssrc, run->indices[at], plain, (int)bytes, out + written))
+        uint32_t body = at + 1 == run->count ? run->last_bytes : run->payload_bytes;
+        const struct packet *packet = &run->packets[at];
+        if (!seal(crypto, leg, run->ssrc, packet, payload, (int)body, out + written))
             return 0;
-        plain += bytes - TAG_BYTES;
-        written += bytes;
+        payload += body;
+        written += HEADER_BYTES + body + TAG_BYTES;
     }
     return written;
 }
@@ -208,27 +218,28 @@ static const struct leg *leg_at(const struct work *work, int32_t done)
     return work->legs[(work->start + done) % work->leg_count];
 }
 
-/* Seal as many messages as there is room for, for the legs before `end`; how many. */
-static int fill(struct sender *sender, const struct work *work, int32_t end)
+/* Seal as many messages as there is room for; how many. */
+static int fill(struct sender *sender, const struct work *work)
 {
     struct place place = {work->done, work->run, work->segment};
     size_t used = 0;
     int count = 0;
-    while (count < MESSAGES && place.done < end) {
+    while (count < MESSAGES && place.done < work->leg_count) {
         const struct leg *leg = leg_at(work, place.done);
-        if (!leg)
+        if (!leg->address_bytes)
             break;
         const struct run *run = work->runs[place.run];
         int whole = leg->gso && run->count > 1 && !place.segment;
         uint32_t last = whole ? run->count : (uint32_t)place.segment + 1;
-        size_t room = (size_t)(last - (uint32_t)place.segment) * run->packet_bytes;
+        uint32_t packet_bytes = HEADER_BYTES + run->payload_bytes + TAG_BYTES;
+        size_t room = (size_t)(last - (uint32_t)place.segment) * packet_bytes;
         if (used + room > BUFFER_BYTES)
             break;
         size_t bytes = seal_run(&sender->libcrypto, leg, run, (uint32_t)place.segment, last,
                                 sender->buffer + used);
         if (!bytes)
             break;
-        address(sender, count, leg, used, bytes, whole ? (uint16_t)run->packet_bytes : 0);
+        address(sender, count, leg, used, bytes, whole ? (uint16_t)packet_bytes : 0);
         used += bytes;
         place.segment = (int32_t)last;
         if (last == run->count) {
@@ -243,15 +254,21 @@ static int fill(struct sender *sender, const struct work *work, int32_t end)
     return count;
 }
 
-/* Serve `limit` legs more at most. 0, NOT_OURS, or the errno of what comes next in `work`. */
-int hawker_send(struct sender *sender, struct work *work, int32_t limit)
+static int64_t now_ns(void)
 {
-    int32_t left = work->leg_count - work->done;
-    int32_t end = work->done + (limit < left ? limit : left);
-    while (work->done < end) {
-        if (!leg_at(work, work->done))
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Serve legs for `limit_ns`, for one sendmmsg at least. 0, NOT_OURS, or the errno of what comes next. */
+int hawker_send(struct sender *sender, struct work *work, int64_t limit_ns)
+{
+    int64_t until = now_ns() + limit_ns;
+    do {
+        if (!leg_at(work, work->done)->address_bytes)
             return NOT_OURS;
-        int count = fill(sender, work, end);
+        int count = fill(sender, work);
         if (!count)
             return EBADMSG;
         for (int sent = 0; sent < count;) {
@@ -263,6 +280,6 @@ int hawker_send(struct sender *sender, struct work *work, int32_t limit)
             work->run = sender->after[sent - 1].run;
             work->segment = sender->after[sent - 1].segment;
         }
-    }
+    } while (work->done < work->leg_count && now_ns() < until);
     return 0;
 }

@@ -31,6 +31,7 @@ from pathlib import Path
 
 from aiortc.rtcdtlstransport import SRTP_AEAD_AES_128_GCM
 
+from mediaserver.rtc import compiled_receive
 from mediaserver.rtc.compiled_carrier import Compiled
 from mediaserver.rtc.dtls import SrtpKeys
 from mediaserver.rtc.sender import Batch, OutPacket, Route, lay_out, protect
@@ -39,6 +40,7 @@ from mediaserver.rtc.srtp import Srtp
 log = logging.getLogger("hawker.rtc")
 
 SOURCE = Path(__file__).with_name("compiled.c")
+RECEIVE_SOURCE = Path(__file__).with_name("compiled_receive.c")
 COMPILERS = "cc", "gcc", "clang"
 FLAGS = "-O3", "-std=gnu11", "-shared", "-fPIC"
 BUILD_S = 60.0
@@ -73,6 +75,8 @@ def load(directory: Path | None = None) -> Compiled:
             reasons.append(str(error))
             continue
         if _right(compiled):
+            if not compiled_receive.right(compiled.library):
+                raise Unavailable("what it receives comes out wrong")
             return compiled
         reasons.append(f"{libcrypto} encrypts wrongly")
     raise Unavailable("; ".join(reasons))
@@ -88,7 +92,7 @@ def build(directory: Path | None = None) -> Path:
         _check_directory(directory)
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
             made = Path(scratch) / path.name
-            command += ["-o", str(made), str(SOURCE), "-ldl"]
+            command += ["-o", str(made), str(SOURCE), str(RECEIVE_SOURCE), "-ldl"]
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=BUILD_S, check=False
             )
@@ -128,7 +132,7 @@ def _path(directory: Path) -> Path:
     """Named by what it is built from and for: another version never loads it."""
     if sys.platform != "linux" or sys.maxsize < 1 << 32:
         raise Unavailable("it is for Linux with 64 bits")
-    build_of = SOURCE.read_bytes() + " ".join(FLAGS).encode()
+    build_of = SOURCE.read_bytes() + RECEIVE_SOURCE.read_bytes() + " ".join(FLAGS).encode()
     return directory / f"sender-{hashlib.sha256(build_of).hexdigest()[:16]}-{platform.machine()}.so"
 
 
@@ -163,7 +167,7 @@ def _right(compiled: Compiled) -> bool:
         route = Route(srtp, sock.getsockname(), packet.index, 5)
         batch = Batch(lay_out([packet], 96, 3), [route], 0, 0.0)
         try:
-            number = compiled.send(batch, sock.fileno(), 1)
+            number = compiled.send(batch, sock.fileno(), 0.0)
             sent = sock.recv(2048)
         except OSError:
             return False

@@ -6,17 +6,23 @@ meanwhile, since a batch keeps its routes, their legs and its runs.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import socket
 import struct
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 
-from mediaserver.rtc.address import TcpAddress, UdpAddress
-from mediaserver.rtc.sender import TAG_BYTES, Batch, Route, Run
+from mediaserver.rtc.address import Address, TcpAddress, UdpAddress
+from mediaserver.rtc.sender import GSO_SEGMENTS, Batch, Cohort, Route, Run
 from mediaserver.rtc.srtp import Srtp
 
-_RUN = struct.Struct("=IIII")  # packets, bytes of each, bytes of the last, SSRC
+_RUN = struct.Struct("=IIII")  # packets, bytes of a payload, bytes of the last one, SSRC
+_PACKETS = tuple(struct.Struct("=" + "QII" * count) for count in range(GSO_SEGMENTS + 1))
+_WORK = struct.Struct("=QQiiiiiiixxxx")  # struct work
+_PLACE = struct.Struct("=iii")  # what C changes of it
+_PLACE_AT = 32
 _ADDRESS_BYTES = 28  # sockaddr_in6
 
 
@@ -33,28 +39,15 @@ class Leg(ctypes.Structure):
         ("address", ctypes.c_uint8 * _ADDRESS_BYTES),
     )
 
-    def move(self, address: UdpAddress) -> None:
-        """Send to another address from now on; `(host, port)`, or four of IPv6."""
-        data = sockaddr(address)
-        self.address_bytes = len(data)
-        ctypes.memmove(ctypes.addressof(self) + Leg.address.offset, data, len(data))
-
-
-class Work(ctypes.Structure):
-    """A batch and how far it got."""
-
-    _fields_ = (
-        ("legs", ctypes.c_void_p),
-        ("runs", ctypes.c_void_p),
-        ("leg_count", ctypes.c_int32),
-        ("run_count", ctypes.c_int32),
-        ("fd", ctypes.c_int32),
-        ("start", ctypes.c_int32),
-        ("done", ctypes.c_int32),
-        ("run", ctypes.c_int32),
-        ("segment", ctypes.c_int32),
-    )
-    kept: tuple[object, ...]  # what the pointers point at
+    def move(self, address: Address) -> None:
+        """Send there from now on; an address over TCP, or by name, is left to Python."""
+        self.address_bytes = 0
+        if isinstance(address, TcpAddress) or self.cipher is None:
+            return
+        with contextlib.suppress(OSError):
+            data = sockaddr(address)
+            ctypes.memmove(ctypes.addressof(self) + Leg.address.offset, data, len(data))
+            self.address_bytes = len(data)
 
 
 class Cipher:
@@ -85,33 +78,30 @@ class Compiled:
         library.hawker_cipher.restype = ctypes.c_void_p
         library.hawker_forget.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
         library.hawker_forget.restype = None
-        library.hawker_send.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32]
+        library.hawker_send.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
         library.hawker_send.restype = ctypes.c_int
         self.libcrypto = libcrypto
         self.aes_by = "/".join(Path(libcrypto).parts[-2:])  # for people
-        self._library = library
+        self._library = self.library = library  # the compiled receiver is in it too
         self._send = library.hawker_send
         self._sender = library.hawker_open(libcrypto.encode())
         if self._sender is None:
             raise OSError(f"{libcrypto} has no AES-GCM to be had from outside")
+        self._work = ctypes.create_string_buffer(_WORK.size)
+        self._work_at = ctypes.addressof(self._work)
 
-    def send(self, batch: Batch, fd: int, routes: int) -> int:
-        """Serve that many routes more at most: 0, or why it stands: an errno, or NOT_OURS."""
-        work = batch.work
-        if work is None:
-            work = batch.work = self._lay(batch, fd)
-        else:  # Python may have served a route, or given one up
-            work.done, work.run, work.segment = batch.done, batch.run, batch.segment
-        number: int = self._send(self._sender, ctypes.addressof(work), routes)
-        batch.done, batch.run, batch.segment = work.done, work.run, work.segment
-        return number
-
-    def _lay(self, batch: Batch, fd: int) -> Work:
+    def send(self, batch: Batch, fd: int, limit_s: float) -> int:
+        """Serve routes for so long: 0, or why it stands: an errno, or NOT_OURS."""
         routes, runs = batch.routes, batch.runs
-        legs = array("Q", [each.leg_at or self._leg(each) for each in routes])
-        plans = [each.plan or _plan(each) for each in runs]
-        pointers = (ctypes.c_char_p * len(plans))(*plans)
-        work = Work(
+        if batch.work is None:
+            laid = routes.laid if isinstance(routes, Cohort) else None
+            plans = [each.plan or _plan(each) for each in runs]
+            batch.work = laid or self._lay(routes), (ctypes.c_char_p * len(plans))(*plans)
+        legs, pointers = batch.work
+        work = self._work
+        _WORK.pack_into(
+            work,
+            0,
             legs.buffer_info()[0],
             ctypes.addressof(pointers),
             len(routes),
@@ -122,28 +112,29 @@ class Compiled:
             batch.run,
             batch.segment,
         )
-        work.kept = legs, pointers
-        return work
+        number: int = self._send(self._sender, self._work_at, int(limit_s * 1e9))
+        batch.done, batch.run, batch.segment = _PLACE.unpack_from(work, _PLACE_AT)
+        return number
 
-    def _leg(self, route: Route) -> int:
-        """Where the leg of a route stands; 0 when it is none of ours."""
-        if route.aead is None or isinstance(route.address, TcpAddress):
-            return 0
+    def _lay(self, routes: Sequence[Route]) -> array[int]:
+        """Where their legs are; kept for a cohort."""
+        legs = array("Q", [ctypes.addressof(self._leg(each)) for each in routes])
+        if isinstance(routes, Cohort):
+            routes.laid = legs
+        return legs
+
+    def _leg(self, route: Route) -> Leg:
         leg = route.leg
         if not isinstance(leg, Leg):
             leg = route.leg = Leg(
-                cipher=self._cipher(route.srtp).address,
+                cipher=self._cipher(route.srtp).address if route.aead is not None else None,
                 offset=route.offset,
                 rollover=route.rollover,
                 salt=(ctypes.c_uint8 * 12)(*route.salt.to_bytes(12, "big")),
+                gso=route.gso,
             )
-        leg.gso = route.gso
-        try:
             leg.move(route.address)
-        except OSError:  # an address by name
-            return 0
-        route.leg_at = ctypes.addressof(leg)
-        return route.leg_at
+        return leg
 
     def _cipher(self, srtp: Srtp) -> Cipher:
         if srtp.cipher is None:
@@ -153,13 +144,16 @@ class Compiled:
 
 
 def _plan(run: Run) -> bytes:
-    """A run as C reads it: the indices, then the plain packets."""
-    packets = [header + payload for header, payload in zip(run.headers, run.payloads, strict=True)]
-    head = _RUN.pack(
-        len(packets), len(packets[0]) + TAG_BYTES, len(packets[-1]) + TAG_BYTES, run.ssrc
-    )
-    run.plan = b"".join((head, struct.pack(f"={len(packets)}Q", *run.indices), *packets))
-    return run.plan
+    """A run as C reads it: what differs in the headers, then the payloads."""
+    payloads, payload_type = run.payloads, run.payload_type
+    varying: list[int] = []
+    for packet in run.packets:
+        flags = 0xA000 if packet.padding else 0x8000
+        flags |= payload_type | 0x80 if packet.marker else payload_type
+        varying += (packet.index, packet.timestamp, flags)
+    head = _RUN.pack(run.count, len(payloads[0]), len(payloads[-1]), run.ssrc)
+    plan = run.plan = b"".join((head, _PACKETS[run.count].pack(*varying), *payloads))
+    return plan
 
 
 def sockaddr(address: UdpAddress) -> bytes:

@@ -28,8 +28,8 @@ from mediaserver.rtc.sender import (
     HEADER_BYTES,
     SLICE_S,
     TAG_BYTES,
+    Cohort,
     OutPacket,
-    Route,
     Run,
     Sender,
     lay_out,
@@ -86,7 +86,7 @@ class Layer:
         self.wanted_until = 0.0
         self.fed_at = clock()  # or begun
         self.reached_s = math.inf  # media time of its newest picture, once there is one
-        self.cohorts: dict[int, list[Route]] = {}  # replaced, never changed: batches hold them
+        self.cohorts: dict[int, Cohort] = {}  # by payload type
         self._sender = sender
         self._pending: deque[OutPacket] = deque()
         self._late: deque[Viewer] = deque()  # of those who wait, whose keyframe has come
@@ -133,11 +133,7 @@ class Layer:
         if packet.keyframe:
             self._release_pending(len(self._pending))
             self._replays.clear()
-        start = packet.keyframe
-        frame: list[OutPacket] = []
-        for payload, padding, marker in payloads:
-            frame.append(line.append(packet, payload, marker, padding, start, now))
-            start = False
+        frame = line.append(packet, payloads, now)
         line.last_pts = packet.pts
         self.reached_s = line.last_media_s
         if packet.keyframe and frame:
@@ -273,14 +269,15 @@ class Layer:
     def _enter(self, viewer: Viewer) -> None:
         if viewer.video is not None:
             payload_type = viewer.payload_types[0]
-            self.cohorts[payload_type] = [*self.cohorts.get(payload_type, ()), viewer.video]
+            routes = self.cohorts.get(payload_type, ())
+            self.cohorts[payload_type] = Cohort((*routes, viewer.video))
 
     def _leave_cohort(self, viewer: Viewer) -> None:
         payload_type, own = viewer.payload_types[0], viewer.video
-        routes = self.cohorts.get(payload_type, [])
+        routes = self.cohorts.get(payload_type, ())
         if own in routes:
-            self.cohorts[payload_type] = [route for route in routes if route is not own]
-            if not self.cohorts[payload_type]:
+            rest = self.cohorts[payload_type] = Cohort([each for each in routes if each is not own])
+            if not rest:
                 del self.cohorts[payload_type]
 
     # -- what goes out ---------------------------------------------------------------------------

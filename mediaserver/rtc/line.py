@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mediaserver.media import Packet
 from mediaserver.protocol import rtcp
+from mediaserver.protocol.rtp_payload import RtpPayload
 from mediaserver.rtc.sender import OutPacket
 
 RING_S = 1.5  # a retransmission later than this comes too late for any player
@@ -43,26 +45,34 @@ class Line:
     def __post_init__(self) -> None:
         self._first = self._oldest = self.released = self.next_index
 
-    def append(
-        self, packet: Packet, payload: bytes, marker: bool, padding: bool, start: bool, now: float
-    ) -> OutPacket:
-        """Number one payload; `padding`: its last byte counts the padding in it."""
-        index = self.next_index
-        if start:
-            self.keyframe_index = index
+    def append(self, packet: Packet, payloads: Sequence[RtpPayload], now: float) -> list[OutPacket]:
+        """Number the payloads of one picture, or frame of sound."""
+        first = self.next_index
+        starts = packet.keyframe and packet.track.kind == "video"
+        if starts and payloads:
+            self.keyframe_index = first
             self.keyframe_octets = self.octets
             self.gop_bytes = 0
         timestamp = (packet.pts + self.timestamp_offset) & 0xFFFFFFFF
         media_s = packet.dts / packet.track.clock_rate
-        out = OutPacket(index, timestamp, payload, marker, padding, now, media_s, start)
-        self.ring[index] = out
+        frame: list[OutPacket] = []
+        size = padded = 0
+        for index, (payload, padding, marker) in enumerate(payloads, first):
+            frame.append(
+                OutPacket(index, timestamp, payload, marker, padding, now, media_s, starts)
+            )
+            starts = False
+            size += len(payload)
+            if padding:
+                padded += payload[-1]
+        self.ring.update(zip(range(first, first + len(frame)), frame, strict=True))
         self.last_media_s = media_s
-        self.next_index = index + 1
-        self.ring_bytes += len(payload)
-        self.gop_bytes += len(payload)
-        self.packets += 1
-        self.octets += _octets(out)
-        return out
+        self.next_index += len(frame)
+        self.ring_bytes += size
+        self.gop_bytes += size
+        self.packets += len(frame)
+        self.octets += size - padded
+        return frame
 
     def packets_before(self, index: int) -> int:
         """How many packets stand before this index."""

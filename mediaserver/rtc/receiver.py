@@ -40,8 +40,8 @@ class RtpReceiver:
     """Reorders the packets of one SSRC and hands them on as `deliver(packet, gap)`.
 
     `ask(ssrc, sequences)` sends a NACK. Others wait for a missing packet for `wait_s`, or for two
-    round trips if that is longer, but never beyond `longest_wait_s`. While `waiting`, `tick` is
-    called every few milliseconds.
+    round trips if that is longer, but never beyond `longest_wait_s`. While something is `missing`,
+    `tick` is called every few milliseconds.
     """
 
     def __init__(
@@ -66,17 +66,13 @@ class RtpReceiver:
         self._highest = 0
         self._expected_stray = -1
         self._held: dict[int, RtpPacket] = {}
-        self._missing: dict[int, Missing] = {}
+        self.missing: dict[int, Missing] = {}
         self._jitter = 0.0
         self._transit = 0.0
         self._last_sr = 0
         self._last_sr_at = 0.0
         self._reported_expected = 0
         self._reported_received = 0
-
-    @property
-    def waiting(self) -> bool:
-        return bool(self._missing)
 
     def receive(self, packet: RtpPacket, now: float) -> None:
         """Take one packet; late and doubled ones are dropped."""
@@ -91,9 +87,17 @@ class RtpReceiver:
             self._highest = following
             self._next = following + 1
             self.received += 1
-            self._measure_jitter(packet.timestamp, now)
+            rate = self._clock_rate  # as _measure_jitter, whose call costs as much as the rest
+            transit = now * rate - packet.timestamp
+            change = abs(transit - self._transit)
+            self._transit = transit
+            if change < rate:
+                self._jitter += (change - self._jitter) / 16
             self._deliver(packet, False)
             return
+        self._receive_any(packet, now)
+
+    def _receive_any(self, packet: RtpPacket, now: float) -> None:
         restarted = packet.ssrc != self.ssrc
         index = extend(packet.sequence, self._highest)
         if not restarted and abs(index - self._next) > MAX_GAP:
@@ -115,9 +119,9 @@ class RtpReceiver:
         self._held[index] = packet
         if index > self._highest:
             for each in range(max(self._highest + 1, self._next), index):
-                self._missing[each] = Missing(now)
+                self.missing[each] = Missing(now)
             self._highest = index
-        elif (missing := self._missing.pop(index, None)) is not None:
+        elif (missing := self.missing.pop(index, None)) is not None:
             self._measure_rtt(missing, now)
         self._drain(gap)
         if len(self._held) > HELD_PACKETS:
@@ -130,7 +134,7 @@ class RtpReceiver:
         Reports don't count it, since they tell of the link's loss.
         """
         index = extend(packet.sequence, self._highest)
-        missing = self._missing.pop(index, None)
+        missing = self.missing.pop(index, None)
         if missing is not None:
             self._measure_rtt(missing, now)
             self._held[index] = packet
@@ -138,13 +142,13 @@ class RtpReceiver:
 
     def tick(self, now: float) -> None:
         """Ask for what is missing, again where no answer came; give up what is too late."""
-        if not self._missing:
+        if not self.missing:
             return
         retry_s = max(MIN_RETRY_S, self.rtt_s * 1.25 + RETRY_MARGIN_S)
         wait_s = max(self._wait_s, min(2 * retry_s + REORDER_S, self._longest_wait_s))
         asked: list[int] = []
         latest = -1
-        for index, missing in self._missing.items():
+        for index, missing in self.missing.items():
             if now - missing.since >= wait_s:
                 latest = max(latest, index)
             elif len(asked) < ASKED_AT_ONCE and _due(missing, now, retry_s):
@@ -187,7 +191,7 @@ class RtpReceiver:
         self._expected_stray = -1
         self.received = self._reported_expected = self._reported_received = 0
         self._held.clear()
-        self._missing.clear()
+        self.missing.clear()
 
     def _drain(self, gap: bool = False) -> None:
         while (packet := self._held.pop(self._next, None)) is not None:
@@ -199,8 +203,8 @@ class RtpReceiver:
         """Go on at the first held packet from `index` on."""
         following = [each for each in self._held if each >= index]
         target = min(following, default=index)
-        for each in [each for each in self._missing if each < target]:
-            del self._missing[each]
+        for each in [each for each in self.missing if each < target]:
+            del self.missing[each]
             self.given_up += 1
         for each in sorted(each for each in self._held if each < target):
             # packets before a hole that was given up are still in order among themselves

@@ -14,7 +14,8 @@ large integer in which each has a lane of 96 bits: what is added to a run, or XO
 number in every lane. That is half the cost of making them one by one.
 
 Where there is a `Carrier`, the compiled sender, it encrypts and sends instead, with the same bytes and
-the same rules; what it can't serve is served here.
+the same rules; what it can't serve is served here. Headers and buffers that only Python needs are made
+when it first sends a run.
 
 Under one key an SRTP index is never used for other bytes: a batch sent again, and a retransmission,
 are the same bytes, and the offset of a route never changes; who goes on after a long skip gets another
@@ -39,12 +40,12 @@ import struct
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Protocol
 
-from mediaserver.rtc.address import Address, TcpAddress, UdpAddress
+from mediaserver.rtc.address import Address, TcpAddress
 from mediaserver.rtc.srtp import Srtp
 
 TAG_BYTES = 16
@@ -56,7 +57,6 @@ PASS_S = 0.002  # the longest the loop is held
 SLICE_S = 0.001  # the sender's share of it; packetising and the last viewers have the rest
 MEND_S = 0.0004  # of a slice, for retransmissions: 50 or so
 CHECK_PACKETS = 64  # between two looks at the clock: 0.1 ms
-CARRY_PACKETS = 256  # the same for a carrier: 0.1 ms, or 0.3 where there is no GSO
 LATE_S = 0.1  # a backlog as old as this is worked off ...
 LATE_SLICE_S = 0.008  # ... in longer slices: whoever holds the loop meanwhile holds it for longer
 NOT_OURS = -1  # what a carrier says of a route that it can't serve
@@ -103,8 +103,8 @@ class Leg(Protocol):
 
     gso: int
 
-    def move(self, address: UdpAddress) -> None:
-        """Send to another address from now on."""
+    def move(self, address: Address) -> None:
+        """Send to another address from now on, or nothing where that one is not for a carrier."""
 
 
 class Route:
@@ -116,8 +116,7 @@ class Route:
     """
 
     __slots__ = (
-        "address", "aead", "encrypt", "gso", "leg", "leg_at", "offset", "rollover", "salt", "srtp",
-        "transmit",
+        "address", "aead", "encrypt", "gso", "leg", "offset", "rollover", "salt", "srtp", "transmit",
     )  # fmt: skip
 
     def __init__(self, srtp: Srtp, address: Address, first_index: int, offset: int = 0) -> None:
@@ -128,7 +127,6 @@ class Route:
         self.offset = offset
         self.rollover = (first_index + offset) & ~0xFFFF
         self.leg: Leg | None = None  # a carrier's; kept, since batches on their way point at it
-        self.leg_at = 0  # in memory; 0: there is none, or it is not to be used
         self.move(address)
 
     def move(self, address: Address) -> None:
@@ -137,7 +135,9 @@ class Route:
         over_tcp = isinstance(address, TcpAddress)
         self.transmit = address.connection.transmit if isinstance(address, TcpAddress) else None
         self.gso = sys.platform == "linux" and self.aead is not None and not over_tcp
-        self.leg_at = 0  # a carrier finds the leg again, and where it has to point
+        if self.leg is not None:
+            self.leg.gso = self.gso
+            self.leg.move(address)
 
     def give_up_gso(self) -> None:
         self.gso = False
@@ -155,33 +155,52 @@ class Route:
         return route
 
 
+class Cohort(list[Route]):
+    """Routes that get the same batches; replaced, never changed, since batches hold it."""
+
+    __slots__ = ("laid",)
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        super().__init__(routes)
+        self.laid: Any = None  # what a carrier made of it
+
+
 class Run:
     """Packets that leave together: all of one size but the last; `octets` is that of all as sent.
 
-    What Python needs for sending is made when it first does: `open` makes the buffer.
+    What Python needs for sending is made when it first does: `number` makes the headers, `open` the
+    buffer.
     """
 
     __slots__ = (
         "ancillary", "count", "cut", "headers", "heads", "indices", "lane_bytes", "lanes", "octets",
-        "ones", "outs", "payloads", "plan", "ssrc", "stamped", "view",
+        "ones", "outs", "packets", "payload_type", "payloads", "plan", "ssrc", "stamped", "view",
     )  # fmt: skip
 
     def __init__(self, packets: Sequence[OutPacket], payload_type: int, ssrc: int) -> None:
-        self.count = len(packets)
+        self.packets = packets
+        self.payload_type = payload_type
         self.ssrc = ssrc
-        self.indices = [packet.index for packet in packets]
+        self.count = len(packets)
         self.payloads = [packet.payload for packet in packets]
-        self.headers = tuple([packet.header(payload_type, ssrc) for packet in packets])
         self.octets = (HEADER_BYTES + TAG_BYTES) * self.count + sum(map(len, self.payloads))
-        self.ancillary: list[tuple[int, int, bytes]] | tuple[()] = ()
-        if len(packets) > 1:
-            size = struct.pack("=H", HEADER_BYTES + len(packets[0].payload) + TAG_BYTES)
-            self.ancillary = [(socket.IPPROTO_UDP, UDP_SEGMENT, size)]
         self.plan: bytes | None = None  # a carrier's
+        self.headers: tuple[bytes, ...] = ()
         self.stamped: tuple[bytes, ...] = ()  # the headers that stand in the buffer
+
+    def number(self) -> None:
+        """Make the headers that all viewers but those with an offset share."""
+        self.indices = [packet.index for packet in self.packets]
+        self.headers = tuple([each.header(self.payload_type, self.ssrc) for each in self.packets])
 
     def open(self) -> None:
         """Lay out the buffer: headers stand in it, ciphertext goes between them."""
+        if not self.headers:
+            self.number()
+        self.ancillary: list[tuple[int, int, bytes]] | tuple[()] = ()
+        if self.count > 1:
+            size = struct.pack("=H", HEADER_BYTES + len(self.payloads[0]) + TAG_BYTES)
+            self.ancillary = [(socket.IPPROTO_UDP, UDP_SEGMENT, size)]
         self.view = buffer = memoryview(bytearray(self.octets))
         self.heads: list[memoryview] = []
         self.outs: list[memoryview] = []
@@ -232,12 +251,13 @@ class Run:
 
 def lay_out(packets: Sequence[OutPacket], payload_type: int, ssrc: int) -> list[Run]:
     """Cut `packets`, whose indices go up, into runs that GSO can send."""
-    sizes = [HEADER_BYTES + len(packet.payload) + TAG_BYTES for packet in packets]
+    sizes = [len(packet.payload) for packet in packets]
     runs: list[Run] = []
     first = 0
     while first < len(packets):
         size = sizes[first]
-        limit = min(first + GSO_SEGMENTS, first + GSO_BYTES // size, len(packets))
+        most = GSO_BYTES // (HEADER_BYTES + size + TAG_BYTES)
+        limit = min(first + GSO_SEGMENTS, first + most, len(packets))
         last = first + 1
         while last < limit and sizes[last] <= size:
             last += 1
@@ -285,8 +305,8 @@ class Batch:
 class Carrier(Protocol):
     """Encrypts and sends batches faster than Python does."""
 
-    def send(self, batch: Batch, fd: int, routes: int) -> int:
-        """Serve that many routes more at most, and note in the batch how far it got.
+    def send(self, batch: Batch, fd: int, limit_s: float) -> int:
+        """Serve routes for so long, one system call at least, and note in the batch how far it got.
 
         0, or why the route that is being served is not: an errno, or NOT_OURS.
         """
@@ -463,11 +483,10 @@ class Sender:
     def _carry(self, batch: Batch, deadline: float) -> bool:
         """What `_serve` does for all routes, by the carrier."""
         assert self._carrier is not None
-        routes, total = batch.routes, len(batch.routes)
-        share = max(1, CARRY_PACKETS // batch.count)
+        routes, total, fd = batch.routes, len(batch.routes), self._socket.fileno()
         while batch.done < total:
             before = batch.done
-            number = self._carrier.send(batch, self._socket.fileno(), share)
+            number = self._carrier.send(batch, fd, deadline - self._clock())
             served = batch.done - before
             self.packets += served * batch.count
             self.octets += served * batch.octets
@@ -491,7 +510,7 @@ class Sender:
         if number in _RETRY:
             self._park()
             return False
-        if number in _NO_GSO and route.gso and batch.runs[batch.run].ancillary:
+        if number in _NO_GSO and route.gso and batch.runs[batch.run].count > 1:
             route.give_up_gso()
             self.gso_fallbacks += 1
         else:
@@ -529,6 +548,8 @@ class Sender:
 
     def _send_protected(self, run: Run, route: Route, batch: Batch) -> None:
         protect, first = route.srtp.protect, batch.segment
+        if not run.headers:
+            run.number()
         headers = run.own_headers(route.offset)
         for header, payload in zip(headers[first:], run.payloads[first:], strict=True):
             self.errors += not self._send_alone(protect(header + payload), route)

@@ -6,17 +6,20 @@ costs 0.1 µs a datagram against a socket of IPv4 alone, and nothing in code.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
+import sys
 
 log = logging.getLogger("hawker.rtc")
 
-UDP_BUFFER_BYTES = 4 << 20  # the kernel caps it at net.core.{r,w}mem_max
+UDP_BUFFER_BYTES = 4 << 20  # capped at net.core.{r,w}mem_max, unless we may administer the network
 BACKLOG = 64  # connections that wait for the loop's next turn, which takes them all
 PORTS_TRIED = 16  # where the port may be any, until one is free for UDP and TCP
 EVERY_IPV6 = "::"
 EVERY_IPV4 = "0.0.0.0"
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h
 _NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT})
 
 
@@ -60,8 +63,7 @@ def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != EVERY_IPV6)
         if kind == socket.SOCK_DGRAM:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER_BYTES)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UDP_BUFFER_BYTES)
+            _size_buffers(sock)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
@@ -71,3 +73,11 @@ def _bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _size_buffers(sock: socket.socket) -> None:
+    for option, forced in ((socket.SO_RCVBUF, SO_RCVBUFFORCE), (socket.SO_SNDBUF, SO_SNDBUFFORCE)):
+        sock.setsockopt(socket.SOL_SOCKET, option, UDP_BUFFER_BYTES)
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, forced, UDP_BUFFER_BYTES)

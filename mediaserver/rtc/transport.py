@@ -23,19 +23,19 @@ from mediaserver.protocol.sdp import Candidate
 from mediaserver.protocol.sdp_fragment import Credentials, Fragment, Section
 from mediaserver.rtc.address import Address, TcpAddress
 from mediaserver.rtc.admission import Admission
-from mediaserver.rtc.arrivals import arrivals
 from mediaserver.rtc.candidates import candidates, own_addresses
+from mediaserver.rtc.compiled_carrier import Compiled
+from mediaserver.rtc.compiled_receive import Opened
+from mediaserver.rtc.datagrams import DATAGRAM_BYTES, Batches, datagrams
 from mediaserver.rtc.dtls import Certificate, Certificates, DtlsRole
 from mediaserver.rtc.ice_tcp import IceTcp
-from mediaserver.rtc.sender import Carrier, Sender
+from mediaserver.rtc.sender import Sender
 from mediaserver.rtc.session import Handler, Session
 from mediaserver.rtc.sockets import open_sockets
 
 log = logging.getLogger("hawker.rtc")
 
-DATAGRAM_BYTES = 1500  # no peer sends more over Ethernet; longer ones are dropped
 READ_SLICE_S = 0.0003  # of a turn of the loop, so that what is sent comes first
-READS_PER_LOOK = 4  # between two looks at the clock: 0.02 to 0.15 ms
 TCP_CONNECTIONS = 2  # of a session, on average: browsers try the addresses of their own network
 SWEEP_S = 1.0
 SWEPT_A_TURN = 250  # sessions: 0.2 ms
@@ -64,7 +64,7 @@ class Transport:
     max_sessions: int = 4096
     max_per_address: int = 500
     clock: Callable[[], float] = time.monotonic
-    carrier: Carrier | None = None  # the compiled sender
+    carrier: Compiled | None = None  # the compiled sender, and receiver
     elsewhere: Callable[[], int] = lambda: 0  # sessions of other processes under the same limit
     sessions: dict[str, Session] = field(default_factory=dict)
     dropped: Dropped = field(default_factory=Dropped)
@@ -77,6 +77,7 @@ class Transport:
         self._sweeps: list[Callable[[float], None]] = []
         self._sweep_timer: asyncio.TimerHandle | None = None
         self.tcp: IceTcp | None = None
+        self._opened: Opened | None = None
         self.admission = Admission(self.max_per_address)
 
     async def start(self) -> None:
@@ -84,7 +85,11 @@ class Transport:
         self._socket, stream = open_sockets(self.host, self.port)
         self.port = self._socket.getsockname()[1]
         self.sender = Sender(self._socket, self.clock, self.carrier)
-        self._arrived = arrivals(self._socket, self.clock)
+        self._datagrams = datagrams(self._socket, self.clock)
+        if self.carrier is not None and isinstance(self._datagrams, Batches):
+            library = self.carrier.library
+            self._opened = Opened(library, self._datagrams, self.clock, self._refuse)
+            self._datagrams = self._opened
         self.tcp = None
         if stream is not None:
             most = TCP_CONNECTIONS * self.max_sessions
@@ -105,6 +110,8 @@ class Transport:
             await self.tcp.stop()
         self.sender.close()
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        if self._opened is not None:
+            self._opened.close()
         self._socket.close()
 
     @property
@@ -211,7 +218,7 @@ class Transport:
             self._by_ufrag.pop(ufrag, None)
         for address in session.addresses:
             if self._by_address.get(address) is session:
-                del self._by_address[address]
+                self._release(address)
         goodbye = asyncio.get_running_loop().create_task(self._say_goodbye(session, reason))
         self._goodbyes.add(goodbye)
         goodbye.add_done_callback(self._goodbyes.discard)
@@ -239,22 +246,13 @@ class Transport:
 
     def _on_readable(self) -> None:
         """Read what has come, for a slice of this turn; the rest is there in the next."""
-        receive, hear, clock = self._socket.recvfrom, self._on_datagram, time.monotonic
+        read, hear, clock = self._datagrams.read, self._on_datagram, time.monotonic
         deadline = clock() + READ_SLICE_S
-        while True:
-            for _ in range(READS_PER_LOOK):
-                try:
-                    data, address = receive(DATAGRAM_BYTES + 1)
-                except (BlockingIOError, InterruptedError):
-                    return
-                except OSError:
-                    continue
-                hear(data, address)
-            if clock() > deadline:
-                return
+        while read(hear) and clock() < deadline:
+            pass
 
     def _on_frame(self, data: bytes, address: TcpAddress) -> bool:
-        self._on_datagram(data, address)
+        self._on_datagram(data, address, self.clock())
         return address in self._by_address
 
     def _forget(self, address: TcpAddress) -> None:
@@ -263,7 +261,7 @@ class Transport:
         if session is not None and address != session.address:
             session.addresses.remove(address)
 
-    def _on_datagram(self, data: bytes, address: Address) -> None:
+    def _on_datagram(self, data: bytes, address: Address, arrival: float) -> None:
         session = self._by_address.get(address)
         size = len(data)
         if not 0 < size <= DATAGRAM_BYTES:
@@ -271,12 +269,14 @@ class Transport:
             return
         first = data[0]
         if 128 <= first < 192 and size >= 12 and session is not None:
-            media = not 192 <= data[1] <= 223
-            now = self._arrived() if media and type(address) is tuple else self.clock()
+            is_rtcp = 192 <= data[1] <= 223  # RFC 5761 §4
             try:
-                session.on_srtp(data, now)
+                session.on_srtp(data, self.clock() if is_rtcp else arrival)
             except ProtocolError:
-                self.dropped.bad_srtp += 1
+                self._refuse()
+            else:
+                if self._opened is not None and not is_rtcp:
+                    self._learn(data, address, session)
         elif first < 4:
             self._on_stun(data, address)
         elif session is None:
@@ -285,6 +285,22 @@ class Transport:
             session.on_dtls(data)
         else:
             self.dropped.other += 1
+
+    def _refuse(self) -> None:
+        self.dropped.bad_srtp += 1
+
+    def _release(self, address: Address) -> None:
+        """Nobody is heard from there any more."""
+        self._by_address.pop(address, None)
+        if self._opened is not None and not isinstance(address, TcpAddress):
+            self._opened.forget(address)
+
+    def _learn(self, data: bytes, address: Address, session: Session) -> None:
+        """Let the compiled receiver know of a source of RTP that was heard."""
+        if self._opened is None or session.srtp is None or isinstance(address, TcpAddress):
+            return
+        ssrc = int.from_bytes(data[8:12], "big")
+        self._opened.learn(address, ssrc, session.srtp, session.handler.on_rtp)
 
     def _on_stun(self, data: bytes, address: Address) -> None:
         if not stun.is_stun(data):  # noise: dropped for a fifth of what parsing costs
@@ -320,9 +336,11 @@ class Transport:
             self._by_ufrag.pop(older, None)
         for old in session.on_check(address, message.use_candidate, self.clock()):
             if self._by_address.get(old) is session:
-                del self._by_address[old]
+                self._release(old)
                 _hang_up(old)
-        self._by_address[address] = session
+        if self._by_address.get(address) is not session:
+            self._release(address)
+            self._by_address[address] = session
         self.send(stun.binding_success(message.transaction_id, address[:2], key), address)
 
     def _arm_sweep(self) -> None:

@@ -15,6 +15,7 @@ AGREED = """
 rooms.write             x      x      -       -        -       -
 rooms.inspect           x      x      x       x        -       x
 stream_key.rotate       x      x      x       -        -       -
+restreams.write         x      x      x       -        -       -
 viewer_tokens.issue     x      x      -       -        -       -
 products.write          x      x      x       -        -       -
 stock.read              x      x      x       -        x       -

@@ -9,7 +9,7 @@ import pytest
 from mediaserver.errors import ProtocolError
 from mediaserver.media import Codec
 from mediaserver.protocol import av1, flv_enhanced, h264, opus
-from mediaserver.protocol.flv import FlvDemuxer, Frame
+from mediaserver.protocol.flv import DATA, SEQUENCE_HEADER, FlvDemuxer, Frame, VideoTag
 from mediaserver.protocol.flv_enhanced import (
     AUDIO_MULTITRACK,
     CODED_FRAMES,
@@ -242,3 +242,26 @@ def test_any_bytes_are_tracks_or_the_peers_error() -> None:
                 continue
             assert len(demuxer.video_tracks) <= 10
     assert taken > 0
+
+
+def test_hevc_by_its_unofficial_codec_number_is_the_same() -> None:
+    demuxer = FlvDemuxer()
+    packets = encoded.packets("h265")
+    config = VideoTag(SEQUENCE_HEADER, True, 0, packets[0].track.config, b"hvc1")
+    assert not demuxer.video(config.serialize())
+    for packet in packets[:12]:
+        tag = VideoTag(DATA, packet.keyframe, 80, packet.payload, b"hvc1")
+        assert demuxer.video(tag.serialize()) == (
+            Frame(packet.track, packet.keyframe, 80, packet.payload),
+        )
+
+
+def test_hevc_parameter_sets_within_the_stream_make_a_new_track() -> None:
+    demuxer = FlvDemuxer()
+    demuxer.video(start("h265"))
+    larger = encoded.raw("h265", 3, (640, 360))[0][0]
+    body = video(CODED_FRAMES_X, b"hvc1", h264.join_length_prefixed(h264.split_annex_b(larger)))
+    [frame] = demuxer.video(body)
+    assert (frame.track.width, frame.track.height, frame.keyframe) == (640, 360, True)
+    [again] = demuxer.video(body)
+    assert again.track is frame.track

@@ -76,14 +76,14 @@ def test_packets_in_order_pass_at_once() -> None:
     line = Line()
     line.send(*range(100, 200))
     assert line.delivered == list(range(100, 200))
-    assert not line.asked and not line.gaps and not line.receiver.waiting
+    assert not line.asked and not line.gaps and not line.receiver.missing
 
 
 def test_reordered_packets_are_put_in_order() -> None:
     line = Line()
     line.send(10, 12, 11, 15, 13, 14, 16)
     assert line.delivered == [10, 11, 12, 13, 14, 15, 16]
-    assert not line.gaps and not line.receiver.waiting
+    assert not line.gaps and not line.receiver.missing
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 0xFFFF))
@@ -121,7 +121,7 @@ def test_a_link_that_reorders_draws_no_nack() -> None:
 def test_a_gap_is_asked_for_soon_again_after_a_while_and_then_given_up() -> None:
     line = Line()
     line.send(1, 2, 5)
-    assert line.asked == [] and line.receiver.waiting
+    assert line.asked == [] and line.receiver.missing
     line.wait(REORDER_S + 0.005)
     assert line.asked == [[3, 4]]
     line.wait(WAIT_S - REORDER_S - 0.015)
@@ -133,7 +133,7 @@ def test_a_gap_is_asked_for_soon_again_after_a_while_and_then_given_up() -> None
     assert line.delivered == [1, 2, 5]
     assert line.gaps == [5]
     assert line.receiver.given_up == 2
-    assert not line.receiver.waiting
+    assert not line.receiver.missing
 
 
 def test_the_time_between_askings_follows_the_measured_round_trip() -> None:
@@ -196,7 +196,7 @@ def test_a_retransmission_in_a_stream_of_its_own_mends_the_gap_and_is_no_recepti
     for number in (3, 4, 4, 2, 900):
         line.receiver.repair(_packet(number), line.now)
     assert line.delivered == [1, 2, 3, 4, 5]
-    assert not line.gaps and not line.receiver.waiting
+    assert not line.gaps and not line.receiver.missing
     assert line.receiver.report(line.now).cumulative_lost == 2
 
 
@@ -206,7 +206,7 @@ def test_what_comes_again_in_time_mends_the_gap() -> None:
     line.wait(0.1)
     line.send(4, 3, 6)
     assert line.delivered == [1, 2, 3, 4, 5, 6]
-    assert not line.gaps and not line.receiver.waiting
+    assert not line.gaps and not line.receiver.missing
 
 
 def test_two_gaps_are_given_up_each_in_its_time() -> None:
@@ -248,7 +248,7 @@ def test_what_is_missing_is_bounded_whatever_is_lost() -> None:
         number += dice.choice((1, 1, 2, 50, 900))
         line.send(number)
         line.wait(0.005)
-        assert len(line.receiver._missing) <= MAX_GAP + 1
+        assert len(line.receiver.missing) <= MAX_GAP + 1
         assert len(line.receiver._held) <= HELD_PACKETS
     assert max(len(each) for each in line.asked) == ASKED_AT_ONCE
 
@@ -280,7 +280,7 @@ def test_a_new_source_takes_over_and_the_break_is_told() -> None:
     assert line.delivered == [1, 2, 60_000, 60_001]
     assert line.gaps == [60_000]
     assert line.receiver.ssrc == 9
-    assert not line.receiver.waiting
+    assert not line.receiver.missing
 
 
 def test_the_first_packet_of_all_is_no_gap() -> None:

@@ -10,6 +10,7 @@ import random
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import google_crc32c
 import pytest
@@ -27,6 +28,7 @@ from aiortc.rtcsctptransport import (
 from benchmarks.webrtc_client import WebRtcClient
 from mediaserver.errors import Unavailable
 from mediaserver.protocol import rtcp, sdp, stun
+from mediaserver.protocol.rtp import RtpPacket
 from mediaserver.protocol.sdp_fragment import Credentials
 from mediaserver.rtc.dtls import Certificate
 from mediaserver.rtc.sctp import INBOUND_CHUNKS
@@ -46,7 +48,7 @@ class Recorder:
     def __init__(self) -> None:
         self.connected: Session | None = None
         self.reports: list[rtcp.RtcpPacket] = []
-        self.rtp: list[bytes] = []
+        self.rtp: list[RtpPacket] = []
         self.messages: list[tuple[int, str | bytes]] = []
         self.moved: list[Address] = []
         self.closed: list[str] = []
@@ -54,8 +56,8 @@ class Recorder:
     def on_connected(self, session: Session) -> None:
         self.connected = session
 
-    def on_rtp(self, data: bytes, now: float) -> None:
-        self.rtp.append(data)
+    def on_rtp(self, packet: RtpPacket, now: float) -> None:
+        self.rtp.append(packet)
 
     def on_rtcp(self, packets: Sequence[rtcp.RtcpPacket], now: float) -> None:
         self.reports += packets
@@ -73,8 +75,8 @@ class Recorder:
 class Port:
     """A started transport; a context manager that stops it."""
 
-    def __init__(self, host: str = "127.0.0.1", **options: int) -> None:
-        self.transport = Transport(host, 0, clock=now, **options)  # type: ignore[arg-type]
+    def __init__(self, host: str = "127.0.0.1", **options: Any) -> None:
+        self.transport = Transport(host, 0, clock=now, **options)
         self.clients: list[WebRtcClient] = []
 
     async def __aenter__(self) -> Port:
