@@ -226,7 +226,9 @@ class App:
         config, hub = self.config, self.hub
         self._stack.callback(hub.drain)
         self.hls = HlsEgress(
-            hub, HlsSettings(segment_ms=config.hls.segment_ms, window_s=config.hls.window_s)
+            hub,
+            HlsSettings(segment_ms=config.hls.segment_ms, window_s=config.hls.window_s),
+            {f"{rung.height}p": rung.bitrate_kbps * 1000 for rung in config.transcode.ladder},
         )
         self.hls.start()
         self._stack.push_async_callback(self.hls.close)

@@ -50,6 +50,8 @@ class HlsApi:
         return [
             web.get("/hls/{room}/{name}", self._get),
             web.options("/hls/{room}/{name}", self._options),
+            web.get("/hls/{room}/{rendition}/{name}", self._get_rendition),
+            web.options("/hls/{room}/{rendition}/{name}", self._options),
         ]
 
     @operation(
@@ -63,25 +65,40 @@ class HlsApi:
     )
     async def _get(self, request: web.Request) -> web.Response:
         room, name = request.match_info["room"], request.match_info["name"]
+        token, query = await self._admit(request, room)
+        if name.endswith(".m3u8"):
+            playlist = _playlist(self._egress.playlist(room, name, query))
+            self._viewers.seen(room, token or _machine(request))
+            return playlist
+        return self._segment(name, self._egress.segment(room, name))
+
+    @operation(
+        "A playlist or a segment of a rendition of HLS",
+        "media",
+        auth=WATCHER,
+        reply=f"{PLAYLIST_TYPE}, video/mp4",
+        query=HlsQuery,
+        errors={404: "not_found"},
+        description="A rendition is made while somebody asks for its playlist; the first answer comes "
+        "with the first segment.",
+    )
+    async def _get_rendition(self, request: web.Request) -> web.Response:
+        room, name = request.match_info["room"], request.match_info["name"]
+        rendition = request.match_info["rendition"]
+        token, query = await self._admit(request, room)
+        if name.endswith(".m3u8"):
+            self._viewers.seen(room, token or _machine(request))
+            return _playlist(await self._egress.rendition_playlist(room, rendition, name, query))
+        return self._segment(name, self._egress.rendition_segment(room, rendition, name))
+
+    async def _admit(self, request: web.Request, room: str) -> tuple[str | None, str]:
+        """The viewer's token, if there is one, and the query that carries it on."""
         given = request.query.get("token")
         token = given or bearer(request)
         await self._access.watch(room, token)
-        if name.endswith(".m3u8"):
-            playlist = self._playlist(
-                room, name, f"?token={quote(given, safe='')}" if given else ""
-            )
-            self._viewers.seen(room, token or _machine(request))
-            return playlist
-        return self._segment(room, name)
+        return token, f"?token={quote(given, safe='')}" if given else ""
 
-    def _playlist(self, room: str, name: str, query: str) -> web.Response:
-        body = self._egress.playlist(room, name, query)
-        if body is None:
-            raise NotFound("the room is not live over HLS now, or has no such playlist")
-        return web.Response(body=body, content_type=PLAYLIST_TYPE, headers=PLAYLIST_HEADERS)
-
-    def _segment(self, room: str, name: str) -> web.Response:
-        body = self._egress.segment(room, name)
+    def _segment(self, name: str, body: bytes | None) -> web.Response:
         if body is None:
             raise NotFound("no such segment, or no longer")
         content_type = "audio/mp4" if name.startswith("a") else "video/mp4"
@@ -89,6 +106,12 @@ class HlsApi:
 
     async def _options(self, request: web.Request) -> web.Response:
         return web.Response(status=204, headers=PREFLIGHT_HEADERS)
+
+
+def _playlist(body: bytes | None) -> web.Response:
+    if body is None:
+        raise NotFound("the room is not live over HLS now, or has no such playlist")
+    return web.Response(body=body, content_type=PLAYLIST_TYPE, headers=PLAYLIST_HEADERS)
 
 
 def _machine(request: web.Request) -> str:

@@ -15,10 +15,11 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from mediaserver.egress.hls_renditions import HlsRenditions
 from mediaserver.hub import Hub, Reader, Stream, StreamEnded
-from mediaserver.packager.muxer import INDEX, Muxer
+from mediaserver.packager.muxer import INDEX, VIDEO, Muxer
 from mediaserver.packager.playlist import with_query
 from mediaserver.packager.rendition import HlsSettings
 
@@ -34,7 +35,11 @@ __all__ = ["INDEX", "HlsEgress", "HlsSettings"]
 class HlsEgress:
     """Playlists and segments of all streams."""
 
-    def __init__(self, hub: Hub, settings: HlsSettings) -> None:
+    def __init__(
+        self, hub: Hub, settings: HlsSettings, rates: Mapping[str, int] | None = None
+    ) -> None:
+        """`rates` are the bit/s of renditions by their suffixes, where they are known."""
+        self._renditions = HlsRenditions(hub, settings, rates or {})
         self._hub = hub
         self._settings = settings
         self._muxers: dict[str, Muxer] = {}
@@ -57,7 +62,21 @@ class HlsEgress:
         await asyncio.gather(*feeds, return_exceptions=True)
         for name in list(self._timers):
             self._cancel_timer(name)
+        await self._renditions.close()
         self._muxers.clear()
+
+    async def rendition_playlist(
+        self, room: str, suffix: str, name: str, query: str = ""
+    ) -> bytes | None:
+        """The media playlist of a rendition, once it has a segment; None where there is none."""
+        muxer = self._muxers.get(room)
+        if muxer is None or name != VIDEO:
+            return None
+        playlist = await self._renditions.playlist(room, suffix, muxer.discontinuity)
+        return None if playlist is None else with_query(playlist, query)
+
+    def rendition_segment(self, room: str, suffix: str, name: str) -> bytes | None:
+        return self._renditions.segment(room, suffix, name)
 
     def playlist(self, room: str, name: str, query: str = "") -> bytes | None:
         """A playlist of a room, with `query` ("?token=…" or "") after every URI in it."""
@@ -86,6 +105,7 @@ class HlsEgress:
         if muxer is not None and not muxer.ended:
             return  # the publisher came back
         muxer = Muxer(secrets.token_hex(8), self._settings)
+        muxer.more = lambda codecs, bps: self._renditions.variants(stream.name, codecs, bps)
         self._muxers[stream.name] = muxer
         self._feed(stream, muxer)
         bridged = self._hub.get(f"{stream.name}/{BRIDGE}")

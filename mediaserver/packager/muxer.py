@@ -6,6 +6,8 @@ runs of a server or two shows of a room.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mediaserver.media import Packet
 from mediaserver.packager.playlist import AudioRendition, Variant, multivariant_playlist
 from mediaserver.packager.rendition import HlsSettings, Rendition
@@ -23,12 +25,15 @@ FRAME_RATE_TOLERANCE = 0.02  # measured against the SPS: RTMP rounds, encoders h
 class Muxer:
     """Playlists and segments of a live stream, until `end` and after."""
 
-    def __init__(self, session: str, settings: HlsSettings) -> None:
+    def __init__(self, session: str, settings: HlsSettings, discontinuity: int = 0) -> None:
+        """`discontinuity` is the number that the playlists begin with."""
         self.ended = False
-        self._segmenter = Segmenter(session, settings)
+        # other renditions of the stream, given the codecs and the bit/s of its sound
+        self.more: Callable[[tuple[str, ...], int], tuple[Variant, ...]] = lambda codecs, bps: ()
+        self._segmenter = Segmenter(session, settings, discontinuity)
         self._audio_expected = False
         self._index: bytes | None = None
-        self._index_of: tuple[object, object] = (None, None)
+        self._index_of: tuple[object, ...] = ()
 
     def write(self, packet: Packet) -> None:
         """Take the next packet of a track; what HLS cannot carry is left out."""
@@ -73,17 +78,26 @@ class Muxer:
         rendition = self._segmenter.audio if name.startswith("a") else self._segmenter.video
         return rendition.storage.get(name) if rendition is not None else None
 
+    @property
+    def discontinuity(self) -> int:
+        """How many breaks the stream has had."""
+        return self._segmenter.discontinuity
+
     def _multivariant(self, video: Rendition | None, audio: Rendition | None) -> bytes | None:
-        state = (video and video.playlist, audio and audio.playlist)
-        if (
-            self._index is None
-            or state[0] is not self._index_of[0]
-            or state[1] is not self._index_of[1]
-        ):
-            self._index, self._index_of = self._render(video, audio), state
+        more = self._more(audio) if video is not None and video.playlist is not None else ()
+        state = (video and video.playlist, audio and audio.playlist, more)
+        if self._index is None or state != self._index_of:
+            self._index, self._index_of = self._render(video, audio, more), state
         return self._index
 
-    def _render(self, video: Rendition | None, audio: Rendition | None) -> bytes | None:
+    def _more(self, audio: Rendition | None) -> tuple[Variant, ...]:
+        if audio is None or audio.playlist is None:
+            return self.more((), 0)
+        return self.more((_codec(audio),), _peak(audio))
+
+    def _render(
+        self, video: Rendition | None, audio: Rendition | None, more: tuple[Variant, ...]
+    ) -> bytes | None:
         ready = [each for each in (video, audio) if each is not None and each.playlist is not None]
         if not ready:
             return None
@@ -92,7 +106,7 @@ class Muxer:
             return None
         uri = VIDEO if ready[0] is video else AUDIO
         sound = AudioRendition(AUDIO, ready[1].track.channels) if len(ready) == 2 else None
-        return multivariant_playlist([_variant(uri, *ready)], sound)
+        return multivariant_playlist([_variant(uri, *ready), *more], sound)
 
 
 def _variant(uri: str, *renditions: Rendition) -> Variant:

@@ -45,7 +45,8 @@ DEFAULT_FRAME_TICKS = VIDEO_CLOCK_RATE // 30  # of a run's only frame
 class Segmenter:
     """Cuts one stream; media times are in 90 kHz ticks, as the video's are."""
 
-    def __init__(self, session: str, settings: HlsSettings) -> None:
+    def __init__(self, session: str, settings: HlsSettings, discontinuity: int = 0) -> None:
+        """`discontinuity` is the number of the first run of packets."""
         self.target = TargetDuration(settings.segment_ms)
         self.video: Rendition | None = None
         self._session = session
@@ -53,7 +54,7 @@ class Segmenter:
         self._segment_ticks = settings.segment_ms * VIDEO_CLOCK_RATE // 1000
         self._due_ticks = self._segment_ticks - int(EARLY_S * VIDEO_CLOCK_RATE)
         self._follower = AudioFollower(session, settings, self.target)
-        self._discontinuity = -1  # the first run of packets makes it 0
+        self._discontinuity = discontinuity - 1  # each run of packets counts
         self._horizon = 0  # every later cut is here or after
         # The last video packet waits for the next, which tells how long it lasts.
         self._held: Packet | None = None
@@ -64,6 +65,11 @@ class Segmenter:
         # The audio's own run, when it leads.
         self._audio_track: Track | None = None
         self._audio_start = 0
+
+    @property
+    def discontinuity(self) -> int:
+        """The number of the run of packets that is written now."""
+        return max(0, self._discontinuity)
 
     @property
     def audio(self) -> Rendition | None:

@@ -96,6 +96,8 @@ export class HlsPlayer {
     };
     const hls = new Hls({ lowLatencyMode: true, backBufferLength: 30, xhrSetup: authorize });
     this.#hls = hls;
+    // The first of the list is the source: the others would have to be made first.
+    hls.on(Hls.Events.MANIFEST_PARSED, () => (hls.startLevel = hls.firstLevel));
     hls.on(Hls.Events.ERROR, (_, error) => {
       if (error.fatal) this.#recover(Hls, error);
     });
