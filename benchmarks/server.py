@@ -100,6 +100,7 @@ def serving(
                 + [part for each in given for part in ("--set", each)],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
+                start_new_session=True,  # the kernel weighs it apart from the load, as any service
                 env={**inherited, "HAWKER_AUTH__ADMIN_TOKEN": token},
             )
         try:

@@ -215,6 +215,7 @@ def _conditions(plan: Plan) -> dict[str, str]:
         "packets and 50 frames/s of Opus, 110 RTP packets/s, a sender report a second; loopback",
         "sessions": "DTLS, AES-128-GCM, packets numbered for transport-wide feedback, a UDP socket each",
         "Hawker": "transport, WHIP and hub, a stream per publisher, no viewers; one UDP port; uvloop",
+        "compiled": "the same with the compiled receiver, built for the run",
         "with HLS": "hawker serve, all its parts but the transcode worker; segments in memory",
         "Pion": "default interceptors, tracks read and counted, GOMAXPROCS=1",
         "figures": "CPU (user + system) of the server's processes by schedstat; "

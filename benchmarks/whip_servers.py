@@ -62,33 +62,33 @@ class Ingest:
     """Transport, WHIP and hub, in a process of their own; nobody reads the streams."""
 
     title = "Hawker"
-    is_compiled = False
 
     def missing(self) -> str:
         return ""
 
     def prepare(self, folder: Path) -> None: ...
 
-    @contextlib.contextmanager
-    def running(self, folder: Path, publishers: int) -> Iterator[Taking]:
-        with Load(take, self.is_compiled) as load:
-            pid, url = load.ask("where")
-            targets = [(url, f"room{number}") for number in range(publishers)]
-            yield Taking(pid, targets, "frames", lambda: int(load.ask("count")))
+    def running(self, folder: Path, publishers: int) -> AbstractContextManager[Taking]:
+        return taking(publishers, None)
 
 
-class CompiledIngest(Ingest):
-    """The same with the compiled receiver."""
+class CompiledIngest:
+    """The same with the compiled receiver, built for the run."""
 
     title = "Hawker, compiled"
-    is_compiled = True
 
     def missing(self) -> str:
         try:
-            compiled.load()
+            compiled.compiler()
         except compiled.Unavailable as why:
             return str(why)
         return ""
+
+    def prepare(self, folder: Path) -> None:
+        compiled.build(folder / "compiled")
+
+    def running(self, folder: Path, publishers: int) -> AbstractContextManager[Taking]:
+        return taking(publishers, folder / "compiled")
 
 
 class Whole:
@@ -161,10 +161,22 @@ class Anybody:
         """Open to all."""
 
 
-async def take(commands: Commands, is_compiled: bool) -> None:
-    """Commands: `where` it is, as (process, URL), and the `count` of frames that came."""
+@contextlib.contextmanager
+def taking(publishers: int, library: Path | None) -> Iterator[Taking]:
+    """`take` in a process of its own."""
+    with Load(take, library) as load:
+        pid, url = load.ask("where")
+        targets = [(url, f"room{number}") for number in range(publishers)]
+        yield Taking(pid, targets, "frames", lambda: int(load.ask("count")))
+
+
+async def take(commands: Commands, library: Path | None) -> None:
+    """Commands: `where` it is, as (process, URL), and the `count` of frames that came.
+
+    `library` is the directory where the compiled receiver was built, None for Python's own.
+    """
     hub = Hub()
-    transport = Transport(LOOPBACK, 0, carrier=compiled.load() if is_compiled else None)
+    transport = Transport(LOOPBACK, 0, carrier=compiled.load(library) if library else None)
     await transport.start()
     ingest = WhipIngest(hub, transport, Anybody())
     app = web.Application()

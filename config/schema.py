@@ -230,6 +230,7 @@ class Log(Section):
 
 class Limits(Section):
     publisher_grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    publisher_bitrate_kbps: Count = 20_000
     rtmp_connections: Count = 2000
     webrtc_sessions: Count = 5000
     webrtc_sessions_per_address: Count = 500

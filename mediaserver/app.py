@@ -30,7 +30,7 @@ from mediaserver.api.connectivity import ConnectivityApi
 from mediaserver.api.forwarded import forwarded
 from mediaserver.api.health import HealthApi
 from mediaserver.api.hls import HlsApi
-from mediaserver.api.ingest import IngestMeter
+from mediaserver.api.ingest import notice
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.metrics import Metrics
 from mediaserver.api.openapi import document as openapi
@@ -272,9 +272,13 @@ class App:
         slate = Slate(hub, config.slate.path)
         slate.start()
         self._stack.push_async_callback(slate.close)
-        doctor = Doctor(hub)
-        doctor.start()
-        self._stack.callback(doctor.close)
+        self.doctor = Doctor(
+            hub,
+            bitrate_kbps=config.limits.publisher_bitrate_kbps,
+            tell=lambda room, found: self.shop.noticed(room, notice(found)),
+        )
+        self.doctor.start()
+        self._stack.callback(self.doctor.close)
 
     def _rtmps_tls(self) -> ssl.SSLContext | None:
         if self.config.rtmps.port < 0:
@@ -347,11 +351,8 @@ class App:
 
     async def _start_http(self, directory: Path) -> None:
         http = self.config.http
-        meter = IngestMeter(self.hub)
-        meter.start()
-        self._stack.callback(meter.close)
         runner = web.AppRunner(
-            self._web(meter),
+            self._web(),
             access_log_class=AccessLogger,
             shutdown_timeout=HTTP_SHUTDOWN_S,
             auto_decompress=False,  # see api/body.py
@@ -387,7 +388,7 @@ class App:
                 await web.TCPSite(runner, http.host, 0, ssl_context=context).start()
         self.https_port = _port(runner)
 
-    def _web(self, meter: IngestMeter) -> web.Application:
+    def _web(self) -> web.Application:
         limits = self.config.limits
         app = web.Application(middlewares=[forwarded(self.config.http.trusted_proxies)])
         app[CALLERS] = self.shop.callers
@@ -401,7 +402,7 @@ class App:
             self.shop.rooms,
             self.shop.room_access,
             hub=self.hub,
-            meter=meter,
+            doctor=self.doctor,
             viewers=self.viewers,
             guest_limiter=guests,
             audit=AuditLog(self.shop.store),

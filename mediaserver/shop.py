@@ -213,8 +213,14 @@ class Shop:
 
     def went(self, event: str, room: str) -> None:
         """Tell a room that its stream is `online`, `slate` or `offline`, one after the other."""
-        data = {"clock": self.feed.time(room)}
-        task = asyncio.create_task(self._tell_stream(room, f"stream.{event}", data))
+        self._tell_later(room, f"stream.{event}", {"clock": self.feed.time(room)})
+
+    def noticed(self, room: str, notice: Mapping[str, Any]) -> None:
+        """Tell a room what was found wrong with its stream."""
+        self._tell_later(room, "ingest.notice", notice)
+
+    def _tell_later(self, room: str, type: str, data: Mapping[str, Any]) -> None:
+        task = asyncio.create_task(self._tell_stream(room, type, data))
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 

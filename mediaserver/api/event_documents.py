@@ -29,6 +29,7 @@ Events, with the members of `d`:
 - `viewer.count`: n
 - `likes`: n, total
 - `stream.online`, `stream.slate`, `stream.offline`: nothing
+- `ingest.notice`: code, severity, text and fix by language
 - `seq`: seq, once a second, to notice a gap by
 - `reply`: rid, ok, and what the act gives
 - `error`: rid, code, detail, and what the refusal adds

@@ -1,95 +1,52 @@
-"""What the server sees of a publisher's stream, for the host: codecs, picture, rates, notices.
-
-Rates are means over the last RATE_WINDOW_S, from samples of the streams' counters once a second.
-"""
+"""What the server sees of a publisher's stream, for the host: codecs, picture, rates, notices."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections import deque
+from mediaserver.hub import Hub, Notice, Stream
+from mediaserver.ingest.doctor import Doctor, Patient, declared_frame_rate
 
-from mediaserver.hub import Hub, Stream
-from mediaserver.media import Track
-from mediaserver.protocol import h264
-
-RATE_WINDOW_S = 5
-SAMPLE_S = 1.0
+INPUTS = ("main", "backup", "slate")  # by the rank of the publication that is on the air
 
 
-class IngestMeter:
-    """Bit rates of the hub's published streams; from `start` to `close` it samples by itself."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._samples: dict[Stream, deque[tuple[float, int]]] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        self.sample(time.monotonic())
-        self._timer = asyncio.get_running_loop().call_later(SAMPLE_S, self.start)
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def sample(self, now: float) -> None:
-        """Note the counters of every published stream; `now` is monotonic seconds."""
-        streams = [stream for name, stream in self._hub.streams.items() if "/" not in name]
-        kept = {stream: self._samples.get(stream) for stream in streams}
-        self._samples = {
-            stream: samples if samples is not None else deque(maxlen=RATE_WINDOW_S + 1)
-            for stream, samples in kept.items()
-        }
-        for stream, samples in self._samples.items():
-            samples.append((now, stream.counters.bytes))
-
-    def bitrate_bps(self, stream: Stream) -> int:
-        """Mean payload bits per second; 0 until two samples are there."""
-        samples = self._samples.get(stream)
-        if samples is None or len(samples) < 2:
-            return 0
-        (begin, first), (end, last) = samples[0], samples[-1]
-        return round((last - first) * 8 / (end - begin)) if end > begin else 0
-
-
-def describe(room: str, stream: Stream | None, meter: IngestMeter) -> dict[str, object]:
+def describe(room: str, hub: Hub, doctor: Doctor) -> dict[str, object]:
     """The document of `GET /v1/rooms/{room}/ingest`; without a stream nothing is known."""
-    if stream is None:
-        return {
-            "room": room,
-            "live": False,
-            "protocol": None,
-            "codecs": {},
-            "resolution": None,
-            "frame_rate": None,
-            "bitrate_bps": 0,
-            "notices": [],
-        }
-    video = stream.tracks.get("video")
+    stream, patient, on_air = hub.get(room), doctor.patient(room), hub.on_air(room)
+    video = None if stream is None else stream.tracks.get("video")
+    vitals = None if patient is None else patient.vitals
     return {
         "room": room,
-        "live": stream.live,
-        "protocol": stream.protocol or None,
-        "codecs": {kind: track.codec for kind, track in stream.tracks.items()},
+        "live": stream is not None and stream.live,
+        "input": INPUTS[on_air.rank] if on_air is not None else None,
+        "protocol": (stream.protocol if stream is not None else "") or None,
+        "codecs": {} if stream is None else {kind: t.codec for kind, t in stream.tracks.items()},
         "resolution": None if video is None else f"{video.width}x{video.height}",
-        "frame_rate": None if video is None else _frame_rate(video),
-        "bitrate_bps": meter.bitrate_bps(stream),
-        "notices": [
-            {
-                "code": notice.code,
-                "severity": notice.severity,
-                "text": notice.text,
-                "fix": notice.fix,
-            }
-            for notice in stream.notices.values()
-        ],
+        "frame_rate": declared_frame_rate(video),
+        "bitrate_bps": 0 if vitals is None else vitals.video_bps + vitals.audio_bps,
+        "quality": None if stream is None or patient is None else _quality(stream, patient),
+        "notices": [] if stream is None else [notice(each) for each in stream.notices.values()],
     }
 
 
-def _frame_rate(video: Track) -> float | None:
-    """Frames per second as the encoder declares them, if it does."""
-    if video.codec != "h264":
-        return None
-    declared = h264.parse_sps(h264.AvcConfig.parse(video.config).sps[0]).frame_rate
-    return None if declared is None else round(declared, 3)
+def notice(found: Notice) -> dict[str, object]:
+    """One notice, as it is told in documents and events."""
+    return {
+        "code": found.code,
+        "severity": found.severity,
+        "text": found.text,
+        "fix": found.fix,
+    }
+
+
+def _quality(stream: Stream, patient: Patient) -> dict[str, object]:
+    vitals = patient.vitals
+    return {
+        "frame_rate": round(vitals.frame_rate, 1),
+        "keyframe_interval_s": round(vitals.keyframe_interval_s, 2),
+        "video_bps": vitals.video_bps,
+        "audio_bps": vitals.audio_bps,
+        "av_drift_ms": round(vitals.drift_ms),
+        "clock_jumps": stream.timeline.jumps,
+        "frames": vitals.frames,
+        "outages": patient.outages,
+        "away_s": round(patient.away_s, 1),
+    }

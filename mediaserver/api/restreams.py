@@ -37,7 +37,11 @@ Url = Annotated[
 Key = Annotated[str, Field(description="the stream key there", examples=["live_0123456789"])]
 Rendition = Annotated[
     str,
-    Field(pattern=f"^({RENDITION})$", description="such as `720p`; empty: the stream as it comes"),
+    Field(
+        pattern=f"^({RENDITION})$",
+        description="such as `720p`; empty: the stream as it comes",
+        examples=["720p"],
+    ),
 ]
 Enhanced = Annotated[
     bool,
@@ -121,7 +125,8 @@ class RestreamHealth(BaseModel):
     bitrate_bps: int
     frames_skipped: int = Field(description="pictures left out because the target was too slow")
     reconnects: int
-    last_error: str = Field(description="in words, empty where there was none")
+    error_code: str = Field(description="of the last error; empty: there was none")
+    last_error: str = Field(description="in words")
 
 
 class RestreamDocument(BaseModel):
@@ -300,6 +305,7 @@ class RestreamsApi:
             "bitrate_bps": found.bitrate_bps if found else 0,
             "frames_skipped": found.frames_skipped if found else 0,
             "reconnects": found.reconnects if found else 0,
+            "error_code": found.error_code if found else "",
             "last_error": found.last_error if found else "",
         }
 

@@ -73,14 +73,30 @@ class NoticeDocument(BaseModel):
     fix: dict[str, str]
 
 
+class QualityDocument(BaseModel):
+    """Rates over the last 5 s; `frames` of this publisher, `outages` and `away_s` of the stream."""
+
+    frame_rate: float
+    keyframe_interval_s: float
+    video_bps: int
+    audio_bps: int
+    av_drift_ms: int = Field(description="of sound against picture since the publisher began")
+    clock_jumps: int
+    frames: int
+    outages: int = Field(description="how often nobody published")
+    away_s: float = Field(description="how long nobody published")
+
+
 class IngestDocument(BaseModel):
     room: str
     live: bool
+    input: str | None = Field(description="`main`, `backup` or `slate`: what is on the air")
     protocol: str | None
     codecs: dict[str, str] = Field(description="of `video` and `audio`")
     resolution: str | None
     frame_rate: float | None
     bitrate_bps: int
+    quality: QualityDocument | None
     notices: list[NoticeDocument]
 
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from commerce.timestamps import rfc3339
 from mediaserver.api.audit import AuditLog
 from mediaserver.api.auth import WRONG_TOKEN, Caller, caller_of, require
-from mediaserver.api.ingest import IngestMeter, describe
+from mediaserver.api.ingest import describe
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.operation import operation
 from mediaserver.api.pagination import PAGE, PageQuery, page, read_query
@@ -36,6 +36,7 @@ from mediaserver.api.room_documents import (
 )
 from mediaserver.api.signalling import bearer
 from mediaserver.hub import Hub
+from mediaserver.ingest.doctor import Doctor
 
 TAG = "rooms"
 INSPECT = "rooms.inspect"
@@ -109,7 +110,7 @@ class RoomsApi:
         tokens: Tokens,
         *,
         hub: Hub,
-        meter: IngestMeter,
+        doctor: Doctor,
         viewers: Callable[[str], int],
         guest_limiter: AddressLimiter,
         audit: AuditLog,
@@ -117,7 +118,7 @@ class RoomsApi:
         self._rooms = rooms
         self._tokens = tokens
         self._hub = hub
-        self._meter = meter
+        self._doctor = doctor
         self._viewers = viewers
         self._guest_limiter = guest_limiter
         self._audit = audit
@@ -235,7 +236,7 @@ class RoomsApi:
         id = request.match_info["room"]
         await require(request, INSPECT, room=id)
         room = await self._rooms.get(id)
-        body = describe(room.id, self._hub.get(room.id), self._meter)
+        body = describe(room.id, self._hub, self._doctor)
         return web.json_response(body, headers=NO_STORE)
 
     @operation(

@@ -182,6 +182,8 @@ class Feed:
             self._subscription.close()
             self._task = self._subscription = None
             self.stream.on_keyframe_request = None
+            for track in list(self.stream.tracks.values()):
+                self.stream.begin_anew(track)  # what is read next comes after a gap
 
     async def _run(self, subscription: Subscription) -> None:
         """Write what comes; the end is told by the watch over all streams."""

@@ -199,6 +199,10 @@ class Reader:
                 await self._waiter
             finally:
                 self._waiter = None
+        return self.take()
+
+    def take(self) -> list[Packet]:
+        """What waits now, if anything: for who looks now and then."""
         batch = list(self._queue)
         self._queue.clear()
         self._bytes = 0

@@ -99,8 +99,9 @@ class Timeline:
         """
         kind, rate = track.kind, track.clock_rate
         clock = self._clocks.get(kind) or self._clock(kind, track, timestamp, arrival)
-        step = (timestamp - clock.last_raw) & 0xFFFFFFFF
-        if step <= FORWARD_JUMP_S * clock.rate:  # as in `_ticks`, which does the rest
+        step = (timestamp - clock.last_raw + 0x80000000 & 0xFFFFFFFF) - 0x80000000
+        if -BACKWARD_JUMP_S * clock.rate <= step <= FORWARD_JUMP_S * clock.rate:
+            # as in `_ticks`, which does the rest
             clock.last_raw = timestamp & 0xFFFFFFFF
             clock.extended = extended = clock.extended + step
             since = round((extended - clock.origin) * rate / clock.rate)

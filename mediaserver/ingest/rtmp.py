@@ -6,17 +6,21 @@ What a connection does is in `rtmp_session.py`.
 from __future__ import annotations
 
 import asyncio
+import select
+import socket
 import ssl
 
 from mediaserver.access import Access
 from mediaserver.hub import Hub
 from mediaserver.ingest.connections import ConnectionCounts
+from mediaserver.ingest.listener import Listener
+from mediaserver.ingest.poller import Poller
 from mediaserver.ingest.rtmp_session import RtmpSession
 from mediaserver.ingest.tls_listener import TlsListener
 
 MAX_CONNECTIONS = 2000  # a core serves about 1,000 publishers, and some connections wait or linger
 MAX_CONNECTIONS_PER_ADDRESS = 256  # a studio behind one address has tens; it may not take them all
-BACKLOG = 1024  # after a restart all publishers come back at once
+HAS_POLLER = hasattr(select, "epoll")
 
 
 class RtmpServer:
@@ -45,16 +49,16 @@ class RtmpServer:
         most = max_connections, max_connections_per_address
         self.counts = ConnectionCounts(*most)
         self.sessions: set[RtmpSession] = set()
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(self._accepted)
+        self._poller: Poller | None = None
+        self._taking: set[asyncio.Task[object]] = set()
         self._tls = TlsListener(self._session, ConnectionCounts(*most), tls) if tls else None
 
     async def start(self) -> None:
         """Listen; raises OSError if the port is taken."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            self._session, self.host, self.port, backlog=BACKLOG
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = self._listener.start(self.host, self.port)
+        if HAS_POLLER:
+            self._poller = Poller()
 
     def start_tls(self) -> None:
         """Listen for RTMPS, where there is a context for it; raises OSError if the port is taken."""
@@ -63,12 +67,11 @@ class RtmpServer:
 
     @property
     def listening(self) -> bool:
-        return self._server is not None and self._server.is_serving()
+        return self._listener.open
 
     def drain(self) -> None:
         """Take no new connections; those there are go on."""
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
         if self._tls is not None:
             self._tls.close()
 
@@ -79,6 +82,18 @@ class RtmpServer:
         for session in sessions:
             session.close("server is stopping")
         await asyncio.gather(*(session.lost for session in sessions))
+        if self._poller is not None:
+            self._poller.close()
+            self._poller = None
+
+    def _accepted(self, sock: socket.socket, address: str) -> None:
+        if self._poller is not None:
+            self._poller.add(sock, self._session())
+            return
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(loop.connect_accepted_socket(self._session, sock))
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
 
     def _session(self) -> RtmpSession:
         return RtmpSession(self.hub, self.access, self.counts, self.sessions)

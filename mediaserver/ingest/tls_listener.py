@@ -6,17 +6,15 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 from mediaserver.ingest.connections import ConnectionCounts
+from mediaserver.ingest.listener import Listener
 
 log = logging.getLogger("hawker.rtmp")
 
 HANDSHAKE_S = 10.0  # as the RTMP handshake has
 SHUTDOWN_S = 2.0  # for the peer's goodbye
-BACKLOG = 1024  # after a restart all publishers come back at once
-NO_DESCRIPTORS_S = 1.0  # none is free: one may be then
 
 
 class TlsListener:
@@ -32,48 +30,33 @@ class TlsListener:
         self._session = session
         self._counts = counts
         self._context = context
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._accepted)
+        self._handshakes: set[asyncio.Task[None]] = set()
 
     def start(self, host: str, port: int) -> int:
         """Listen; the port, for 0 a free one. Raises OSError."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        sock.setblocking(False)
-        self._run(self._accept(sock))
-        found: int = sock.getsockname()[1]
-        return found
+        return self._listener.start(host, port)
 
     def close(self) -> None:
         """Take no more connections, and leave handshakes; those that are secured go on."""
-        for task in self._tasks:
+        self._listener.close()
+        for task in self._handshakes:
             task.cancel()
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _accepted(self, sock: socket.socket, address: str) -> None:
+        if not self._counts.admit(address):
+            log.warning("connection from %s refused: too many connections", address)
+            sock.close()
+            return
+        task = asyncio.create_task(self._secure(sock, address))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
 
-    async def _accept(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        with sock:
-            while True:
-                try:
-                    accepted, address = await loop.sock_accept(sock)
-                except OSError as error:
-                    log.warning("RTMPS can take no connection: %s", error)
-                    await asyncio.sleep(NO_DESCRIPTORS_S)
-                    continue
-                if self._counts.admit(address[0]):
-                    self._run(self._secure(accepted, address[0]))
-                else:
-                    log.warning("connection from %s refused: too many connections", address[0])
-                    accepted.close()
-
-    async def _secure(self, accepted: socket.socket, address: str) -> None:
+    async def _secure(self, sock: socket.socket, address: str) -> None:
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._session,
-                accepted,
+                sock,
                 ssl=self._context,
                 ssl_handshake_timeout=HANDSHAKE_S,
                 ssl_shutdown_timeout=SHUTDOWN_S,

@@ -18,12 +18,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mediaserver.errors import NotAcceptable, ProtocolError, Unavailable
-from mediaserver.protocol import sdp, stun
+from mediaserver.protocol import sdp
 from mediaserver.protocol.sdp import Candidate
 from mediaserver.protocol.sdp_fragment import Credentials, Fragment, Section
+from mediaserver.rtc import checks
 from mediaserver.rtc.address import Address, TcpAddress
 from mediaserver.rtc.admission import Admission
 from mediaserver.rtc.candidates import candidates, own_addresses
+from mediaserver.rtc.checks import Check
 from mediaserver.rtc.compiled_carrier import Compiled
 from mediaserver.rtc.compiled_receive import Opened
 from mediaserver.rtc.datagrams import DATAGRAM_BYTES, Batches, datagrams
@@ -303,45 +305,26 @@ class Transport:
         self._opened.learn(address, ssrc, session.srtp, session.handler.on_rtp)
 
     def _on_stun(self, data: bytes, address: Address) -> None:
-        if not stun.is_stun(data):  # noise: dropped for a fifth of what parsing costs
+        check = checks.read(data, self._by_ufrag)
+        if check is None:
             self.dropped.bad_stun += 1
-            return
-        try:
-            message = stun.parse(data)
-        except ProtocolError:
-            self.dropped.bad_stun += 1
-            return
-        request = message.message_type == stun.BINDING_REQUEST
-        if not request or message.username is None or message.fingerprint_ok is False:
-            self.dropped.bad_stun += 1
-            return
-        ufrag = message.username.partition(":")[0]
-        session = self._by_ufrag.get(ufrag)
-        key = session.passwords[ufrag].encode() if session else b""
-        if session is None or not stun.verify_integrity(data, message, key):
-            self.dropped.bad_stun += 1
-            return
-        if message.unknown_required:
-            unknown = message.unknown_required
-            error = stun.binding_error(
-                message.transaction_id, 420, "Unknown Attribute", key, unknown
-            )
+        elif (error := check.refusal()) is not None:
             self.send(error, address)
-            return
-        if message.ice_controlled is not None:
-            error = stun.binding_error(message.transaction_id, 487, "Role Conflict", key)
-            self.send(error, address)
-            return
-        for older in session.on_verified(ufrag):
+        else:
+            self._on_check(check, address)
+            self.send(check.success(address), address)
+
+    def _on_check(self, check: Check, address: Address) -> None:
+        session = check.session
+        for older in session.on_verified(check.ufrag):
             self._by_ufrag.pop(older, None)
-        for old in session.on_check(address, message.use_candidate, self.clock()):
+        for old in session.on_check(address, check.message.use_candidate, self.clock()):
             if self._by_address.get(old) is session:
                 self._release(old)
                 _hang_up(old)
         if self._by_address.get(address) is not session:
             self._release(address)
             self._by_address[address] = session
-        self.send(stun.binding_success(message.transaction_id, address[:2], key), address)
 
     def _arm_sweep(self) -> None:
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)

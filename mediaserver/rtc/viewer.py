@@ -31,6 +31,7 @@ from mediaserver.rtc.budget import Budget, Key
 from mediaserver.rtc.layer import Cut, Layer
 from mediaserver.rtc.line import Line
 from mediaserver.rtc.link import MAX_RTT_S, Link
+from mediaserver.rtc.overflow import Overflow
 from mediaserver.rtc.patience import Patience
 from mediaserver.rtc.probe import Probe
 from mediaserver.rtc.rtx import Rtx
@@ -43,6 +44,8 @@ MIN_RESEND_S = 0.02
 DEFAULT_RTT_S = 0.1
 CUT_OFF_S = 2.0  # reports come more often than this: whoever was silent longer had no link at all
 QUEUE_S = 0.3  # how much longer than the shortest a round trip is when packets queue up
+SOUND_AGAIN = 30  # newest frames of sound, of which some may be lost unnoticed: 0.6 s
+SOUND_AT_ONCE = 6  # of them, so as to fit in between two pictures
 PROBE_LOOK = 32  # newest packets, of which the largest is sent again as a probe
 RENUMBER_AFTER = 0x4000  # packets unsent: at 0x8000 a viewer's guess at the roll-over count fails
 
@@ -106,6 +109,8 @@ class Viewer:
         self._due: deque[tuple[Route, OutPacket]] = deque()  # what of them is to be sent
         self._mending = False  # whether the sender has us on its list
         self._budget = Budget(broadcast.clock())
+        self._overflow = Overflow()
+        self._sound_again = 0  # the index from which sound may be sent again unasked
         self._patience = Patience()
         self._heard_at = broadcast.clock()
 
@@ -316,14 +321,39 @@ class Viewer:
             for each in found
             if each[0] is not audio
         ]
-        if budget.exceeds(sum(costs)) and self._may_skip(now):
+        full = self._overflows(found, now)
+        if (full or budget.exceeds(sum(costs))) and self._may_skip(now):
             self._skip(now)  # what could be mended of its video would be of no use
             found = [each for each in found if each[0] is audio]
+        if self._overflow.likely(now):
+            found += self._lost_sound(now)
         found.sort(key=lambda each: each[0] is not audio)
         for route, packet in found:
             if not budget.spend(self._key(route, packet), len(packet.payload), now):
                 return
             self._due.append((route, packet))
+
+    def _overflows(self, found: Sequence[tuple[Route, OutPacket]], now: float) -> bool:
+        """Whether what is asked for now tells of a full queue, and not of a burst of ours."""
+        if self.probe is not None or self in self.layer.joiners:
+            self._overflow.forget()
+            return False
+        for each in found:
+            self._overflow.ask(self._key(*each), now)
+        return self._overflow.full(now)
+
+    def _lost_sound(self, now: float) -> list[tuple[Route, OutPacket]]:
+        """Sound that a full queue may have dropped: where it drops all, its viewer misses nothing yet.
+
+        The oldest first, some at a time; none twice.
+        """
+        route, line = self.audio, self.broadcast.audio
+        if route is None:
+            return []
+        oldest = max(self._sound_again, self._first["audio"], line.released - SOUND_AGAIN)
+        self._sound_again = min(oldest + SOUND_AT_ONCE, line.released)
+        packets = (line.ring.get(index) for index in range(oldest, self._sound_again))
+        return [(route, packet) for packet in packets if packet is not None]
 
     def _find(self, line: Line, sequence: int, now: float) -> tuple[Route, OutPacket] | None:
         """The packet that the viewer means, if it should have it again now, and its route."""
@@ -387,6 +417,7 @@ class Viewer:
     def _skip(self, now: float) -> None:
         """To a lower layer; where there is none, to the next keyframe."""
         self.skips += 1
+        self._overflow.forget()
         ladder = self.broadcast.ladder
         if (target := ladder.lower(self, now)) is not None:
             self._patience.on_fall(now)

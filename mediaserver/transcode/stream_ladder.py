@@ -37,6 +37,7 @@ from mediaserver.transcode.pictures import PictureLadder
 log = logging.getLogger("hawker.transcode")
 
 MAX_LATE_S = 2.0
+CAUGHT_UP_S = 0.1  # a few frames; what comes in bursts is never nearer
 
 OVERLOADED = Notice(
     "LadderOverloaded",
@@ -192,11 +193,12 @@ class StreamLadder:
             self._open(packet.track)
         if (ladder := self._ladder) is None:
             return
-        self._catching_up = self._catching_up and bool(rest)
         late_s = _seconds(rest[-1]) - _seconds(packet) if rest else 0.0
         if late_s > MAX_LATE_S and any(each.keyframe for each in rest):
             self._skipped += 1
+            self._last_dts_s = _seconds(packet)
             return
+        self._catching_up = self._catching_up and late_s > CAUGHT_UP_S
         encode = not self._catching_up and late_s <= MAX_LATE_S
 
         def work() -> list[tuple[str, Packet]]:
@@ -206,8 +208,7 @@ class StreamLadder:
         began_at = time.monotonic()
         for suffix, made in await self._block(work):
             await self._offers.write(suffix, made)
-        if not self._catching_up:
-            self._guard_against(packet, time.monotonic() - began_at, late_s, forms)
+        self._guard_against(packet, time.monotonic() - began_at, late_s, forms)
 
     def _open(self, track: Track) -> None:
         assert self._source is not None

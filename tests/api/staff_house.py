@@ -14,12 +14,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from commerce.store import SqliteStore
 from mediaserver.api.access_log import AccessLogger
 from mediaserver.api.auth import CALLERS
-from mediaserver.api.ingest import IngestMeter
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.problem import install
 from mediaserver.api.rooms import RoomsApi
 from mediaserver.api.staff import StaffApi
 from mediaserver.hub import Hub
+from mediaserver.ingest.doctor import Doctor
 from overlay.audit import AuditedStore, AuditLog, Entry
 from overlay.callers import Callers
 from overlay.order_links import OrderLinks
@@ -61,6 +61,13 @@ class SignedIn:
 
 
 @dataclass
+class MediaClock:
+    """Monotonic seconds that a test moves."""
+
+    now: float = 100.0
+
+
+@dataclass
 class House:
     client: TestClient[web.Request, web.Application]
     store: AuditedStore
@@ -72,7 +79,8 @@ class House:
     links: OrderLinks
     audit: AuditLog
     hub: Hub
-    meter: IngestMeter
+    doctor: Doctor
+    media_clock: MediaClock
     clock: Clock
     viewers: dict[str, int] = field(default_factory=dict)
 
@@ -129,13 +137,14 @@ async def open_house(
     audit = AuditLog(store, clock.now_ms)
     callers = Callers(tokens, staff, links, ADMIN_TOKEN)
     hub = Hub()
-    meter = IngestMeter(hub)
+    media_clock = MediaClock()
+    doctor = Doctor(hub, clock=lambda: media_clock.now)
     viewers: dict[str, int] = {}
     rooms_api = RoomsApi(
         rooms,
         access,
         hub=hub,
-        meter=meter,
+        doctor=doctor,
         viewers=lambda room: viewers.get(room, 0),
         guest_limiter=AddressLimiter(per_s=0.01, burst=GUEST_BURST),
         audit=audit,
@@ -159,7 +168,8 @@ async def open_house(
             links,
             audit,
             hub,
-            meter,
+            doctor,
+            media_clock,
             clock,
             viewers,
         )

@@ -425,6 +425,13 @@ async def test_a_show_from_room_to_delivery_goes_as_the_document_says(tmp_path: 
         await call("patch_rooms_room", room)
         await call("get_rooms_room_ingest", room)
         await call("get_rooms_room_publish_info", room)
+        restream = (await call("post_rooms_room_restreams", room, expect=201))["id"]
+        await call("get_rooms_room_restreams", room)
+        await call("get_rooms_room_restreams_restream", room, restream)
+        await call("patch_rooms_room_restreams_restream", room, restream)
+        await call("post_rooms_room_restreams_restream_stop", room, restream)
+        await call("post_rooms_room_restreams_restream_start", room, restream)
+        await call("delete_rooms_room_restreams_restream", room, restream, expect=204)
         article = {"price": {"amount": 1990, "currency": "CNY"}, "stock": 5}
         product = await call("post_products", body={"title": "Tea", "skus": [article]}, expect=201)
         id, sku = product["id"], product["skus"][0]["sku"]

@@ -303,11 +303,13 @@ async def test_nothing_published_is_said_so(house: House) -> None:
     assert await response.json() == {
         "room": "shop",
         "live": False,
+        "input": None,
         "protocol": None,
         "codecs": {},
         "resolution": None,
         "frame_rate": None,
         "bitrate_bps": 0,
+        "quality": None,
         "notices": [],
     }
 
@@ -322,13 +324,14 @@ def published(house: House) -> None:
     publication.stream.notice(
         Notice("b_frames", "warning", {"en": "B-frames", "zh": "B 帧"}, {"en": "Off", "zh": "关"})
     )
-    house.meter.sample(100.0)
+    house.doctor.look()
     for frame in range(60):
         publication.write(
             video, frame * 33, b"\0" * 10_000, keyframe=frame == 0, arrival=100 + frame / 30
         )
-    publication.write(audio, 0, b"", keyframe=True, arrival=100.0)
-    house.meter.sample(102.0)
+    publication.write(audio, 1950, b"", keyframe=True, arrival=102.0)
+    house.media_clock.now += 2.0
+    house.doctor.look()
 
 
 async def test_the_ingest_tells_what_is_published_and_what_to_mend(house: House) -> None:
@@ -338,11 +341,23 @@ async def test_the_ingest_tells_what_is_published_and_what_to_mend(house: House)
     assert await response.json() == {
         "room": "shop",
         "live": True,
+        "input": "main",
         "protocol": "rtmp",
         "codecs": {"video": "h264", "audio": "aac"},
         "resolution": "1280x720",
         "frame_rate": 30.0,
         "bitrate_bps": 2_400_000,
+        "quality": {
+            "frame_rate": 30.0,
+            "keyframe_interval_s": 1.95,
+            "video_bps": 2_400_000,
+            "audio_bps": 0,
+            "av_drift_ms": 0,
+            "clock_jumps": 0,
+            "frames": 60,
+            "outages": 0,
+            "away_s": 0,
+        },
         "notices": [
             {
                 "code": "b_frames",
@@ -355,14 +370,15 @@ async def test_the_ingest_tells_what_is_published_and_what_to_mend(house: House)
     assert (await (await house.client.get("/v1/rooms/shop")).json())["live"] is True
 
 
-async def test_a_meter_forgets_streams_that_are_gone(house: House) -> None:
+async def test_the_doctor_forgets_streams_that_are_gone(house: House) -> None:
     house.hub.publish("shop", protocol="rtmp", on_close=lambda reason: None)
-    house.meter.sample(1.0)
+    house.doctor.look()
     stream = house.hub.streams["shop"]
+    assert stream.readers == 1
     house.hub.drain()
-    house.meter.sample(2.0)
-    assert house.meter.bitrate_bps(stream) == 0
-    assert not house.meter._samples
+    house.doctor.look()
+    assert house.doctor.patient("shop") is None
+    assert stream.readers == 0
 
 
 async def test_a_viewer_token_opens_its_restricted_room(house: House) -> None:

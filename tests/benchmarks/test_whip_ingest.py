@@ -40,11 +40,11 @@ def test_a_server_takes_every_packet_that_its_publishers_send(server: str, tmp_p
 def test_a_small_run_shows_who_is_there_and_names_who_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))  # where go is not
+    monkeypatch.setenv("PATH", str(tmp_path))  # where go and C compilers are not
     saved = tmp_path / "whip.json"
     assert whip_ingest.main(["--quick", "--publishers", "2", "--json", str(saved)]) == 0
     result = json.loads(saved.read_text("utf-8"))
-    assert set(result["missing"]) == {"pion"}
+    assert set(result["missing"]) == {"pion", "hawker_compiled"}
     assert set(result["per_core"]["hawker"]) == set(result["per_core"]["hawker_serve"]) == {"2"}
     printed = capsys.readouterr().out
     assert "publishers of 600 kbit/s on one core" in printed

@@ -165,6 +165,24 @@ async def test_a_rendition_is_there_at_once_and_subscribed_to_while_it_is_read()
         await eventually(lambda: house.here.get("show/360p") is None)
 
 
+async def test_a_rendition_that_is_read_again_gives_nothing_of_the_last_time() -> None:
+    async with both() as house:
+        source = house.publish()
+        house.show(keyframe=True)
+        small = house.source.rendition(source, "360p", SMALL)
+        await house.open()
+        mirrored = house.here.streams["show/360p"]
+        for pts in (0, 90_000):
+            reader = mirrored.subscribe()
+            await eventually(lambda: small.readers == 1)
+            packet = Packet(SMALL, pts, pts, 0, True, b"keyframe")
+            small.write(packet)
+            packets = await take(reader, 1 if pts == 0 else 2)
+            reader.close()
+            await eventually(lambda: small.readers == 0)
+        assert [each.pts for each in packets] == [0, 90_000]
+
+
 async def test_a_rendition_that_is_made_only_later_reaches_who_waits_for_it() -> None:
     async with both() as house:
         source = house.publish()

@@ -78,7 +78,7 @@ class Feed:
             for packet in await reader.read():
                 codec = packet.track.codec
                 if codec not in self._codecs:
-                    raise Rejected(_not_taken(codec))
+                    raise Rejected("codec", _not_taken(codec))
                 begun = begun or packet.keyframe
                 if begun:
                     self._interleaver.put(packet)
@@ -96,11 +96,15 @@ class Feed:
 
     async def _picture_stream(self) -> Stream:
         name = f"{self._room}/{self._rendition}" if self._rendition else self._room
-        try:
-            async with asyncio.timeout(RENDITION_WAIT_S):
-                return await self._stream(lambda: self._hub.get(name))
-        except TimeoutError:
-            raise Rejected(f"this stream has no rendition {self._rendition} now") from None
+        while True:
+            try:
+                async with asyncio.timeout(RENDITION_WAIT_S):
+                    return await self._stream(lambda: self._hub.get(name))
+            except TimeoutError:
+                source = self._hub.get(self._room)
+                if source is None or source.live:  # else it comes with the publisher
+                    words = f"this stream has no rendition {self._rendition} now"
+                    raise Rejected("rendition", words) from None
 
     async def _sound_stream(self) -> Stream:
         def find() -> Stream | None:

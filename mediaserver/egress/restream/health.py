@@ -5,9 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from mediaserver.egress.restream.states import Event, State, after
 
+Code = Literal[
+    "",
+    "address",  # it may not be connected to
+    "certificate",
+    "closed",
+    "codec",  # that the server does not say it takes
+    "key_refused",
+    "protocol",
+    "refused",
+    "rendition",  # which the stream has not
+    "slow",
+    "unreachable",
+]
 BITRATE_S = 5.0  # over which the bitrate is taken
 
 
@@ -21,6 +35,7 @@ class Figures:
     bitrate_bps: int = 0
     frames_skipped: int = 0
     reconnects: int = 0
+    error_code: Code = ""
     last_error: str = ""
 
 
@@ -32,6 +47,7 @@ class Health:
         self.bytes = 0
         self.frames_skipped = 0
         self.reconnects = 0
+        self.error_code: Code = ""
         self.last_error = ""
         self._clock = clock
         self._utc_s = utc_s
@@ -40,11 +56,12 @@ class Health:
             (clock(), 0)
         ]  # when how many bytes were out: the last one, and the one before
 
-    def happens(self, event: Event, error: str = "") -> State:
+    def happens(self, event: Event, code: Code = "", error: str = "") -> State:
         """Go on to the next state; `error` stays told until another takes its place."""
         self.state = after(self.state, event)
         self._since_ms = round(self._utc_s() * 1000)
-        self.last_error = error or self.last_error
+        if code:
+            self.error_code, self.last_error = code, error
         if event is Event.ACCEPTED:
             self._marks = [(self._clock(), self.bytes)]
         return self.state
@@ -64,6 +81,7 @@ class Health:
             self._bitrate(),
             self.frames_skipped,
             self.reconnects,
+            self.error_code,
             self.last_error,
         )
 

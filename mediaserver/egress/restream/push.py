@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import cast
 
 from mediaserver.egress.restream.address import Address
-from mediaserver.egress.restream.health import Health
+from mediaserver.egress.restream.health import Code, Health
 from mediaserver.errors import ProtocolError
 from mediaserver.media import Codec, Packet, Track
 from mediaserver.protocol.flv_mux import ENHANCED, FlvMuxer, codecs_of, metadata
@@ -23,11 +23,20 @@ from mediaserver.protocol.rtmp.client import Accepted, Event, Refused, RtmpClien
 CONNECT_TIMEOUT_S = 10.0
 MAX_WAITING_BYTES = 2 << 20  # 3 s at 6 Mbit/s: a viewer of the target is 3 s late at most
 STALL_S = 15.0
+KEY_REFUSALS = frozenset({"NetStream.Publish.BadName", "NetStream.Publish.Denied"})
 GOODBYE_S = 1.0
 
 
 class Rejected(Exception):
-    """The target will not have it, and trying again at once is no use; says why."""
+    """The target will not have it, and trying again at once is no use; pages have words for `code`."""
+
+    def __init__(self, code: Code, words: str) -> None:
+        super().__init__(words)
+        self.code = code
+
+
+class Stalled(ConnectionError):
+    """The target takes nothing any more."""
 
 
 class Push(asyncio.Protocol):
@@ -176,17 +185,16 @@ class Push(asyncio.Protocol):
             case Accepted(four_ccs):
                 self.opened.set_result(ENHANCED if self._enhanced else codecs_of(four_ccs))
             case Refused(code, description):
-                self._fail(Rejected(_refusal(code, description)))
+                self._fail(_rejected(code, description))
 
     def _fail(self, error: Exception) -> None:
         self._error = error
         self._transport.abort()
 
 
-def _refusal(code: str, description: str) -> str:
+def _rejected(code: str, description: str) -> Rejected:
     words = description.removeprefix(code).lstrip(": ") or "no reason given"
-    if code == "NetStream.Publish.BadName":
-        return f"the key is not valid, or something else sends with it already ({code}: {words})"
-    if code.startswith("NetConnection.Connect") or not code:
-        return f"the server refuses the connection ({code or 'no code'}: {words})"
-    return f"the server refuses the stream ({code}: {words})"
+    told = f"({code or 'no code'}: {words})"
+    if code in KEY_REFUSALS:
+        return Rejected("key_refused", f"the key is refused, or in use already {told}")
+    return Rejected("refused", f"the server refuses the stream {told}")

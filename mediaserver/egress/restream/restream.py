@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 from mediaserver.egress.restream.address import Address, UnusableUrl
 from mediaserver.egress.restream.feed import Feed
-from mediaserver.egress.restream.health import Health
-from mediaserver.egress.restream.push import Push, Rejected
+from mediaserver.egress.restream.health import Code, Health
+from mediaserver.egress.restream.push import Push, Rejected, Stalled
 from mediaserver.egress.restream.states import Event
 from mediaserver.egress.restream.target import Target
 from mediaserver.errors import ProtocolError
@@ -144,7 +144,7 @@ class Restream:
                     raise push.error
                 if push.stalled:
                     push.abort()
-                    raise ConnectionError("it takes nothing any more")
+                    raise Stalled("it takes nothing any more")
         finally:
             self._feed = None
             for pump in pumps:
@@ -154,7 +154,7 @@ class Restream:
     def _failed(self, event: Event, error: Exception, wait_s: float) -> float:
         """Say why, and give the seconds to wait."""
         words = self._words(error)
-        self.health.happens(event, words)
+        self.health.happens(event, _code(error), words)
         wait_s *= 1 + JITTER * (2 * self._chance() - 1)
         log.warning("restream %s: %s; tried again in %.0f s", self.target.id, words, wait_s)
         return wait_s
@@ -166,6 +166,26 @@ class Restream:
             if len(secret) >= MIN_SECRET_CHARS:
                 words = words.replace(secret, "…")
         return words
+
+
+def _code(error: Exception) -> Code:
+    match error:
+        case Rejected():
+            return error.code
+        case UnusableUrl():
+            return "address"
+        case ProtocolError():
+            return "protocol"
+        case ssl.SSLCertVerificationError():
+            return "certificate"
+        case Stalled():
+            return "slow"
+        case ConnectionRefusedError():
+            return "unreachable"
+        case ConnectionError():
+            return "closed"
+        case _:
+            return "unreachable"
 
 
 def _plain(error: Exception) -> str:

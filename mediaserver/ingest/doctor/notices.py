@@ -1,15 +1,11 @@
-"""The ingest doctor: what is wrong with a stream, in words, and what to change in OBS.
-
-It looks at every published stream once a second; a notice stays until the publisher comes again.
-"""
+"""What the doctor says: each finding with its words, and what to change, in English and Chinese."""
 
 from __future__ import annotations
 
-import asyncio
+from mediaserver.hub import Notice
 
-from mediaserver.hub import Hub, Notice, Stream
-
-LOOK_S = 1.0
+OBS_OUTPUT = "In OBS: Settings, Output, Output Mode Advanced, Streaming"
+OBS_OUTPUT_ZH = "在 OBS 中：设置 → 输出 → 输出模式选“高级” → 推流"
 
 HAS_B_FRAMES = Notice(
     "HasBFrames",
@@ -21,9 +17,9 @@ HAS_B_FRAMES = Notice(
         "若未启用转码，观众将通过 HLS 观看。",
     },
     {
-        "en": "In OBS: Settings, Output, Output Mode Advanced, Streaming: set B-frames to 0 "
+        "en": f"{OBS_OUTPUT}: set B-frames to 0 "
         "(x264: Tune zerolatency does it too), then start streaming again.",
-        "zh": "在 OBS 中：设置 → 输出 → 输出模式选“高级” → 推流：把 B 帧设为 0"
+        "zh": f"{OBS_OUTPUT_ZH}：把 B 帧设为 0"
         "（x264 也可将 Tune 设为 zerolatency），然后重新开始推流。",
     },
 )
@@ -55,32 +51,129 @@ NO_HLS_FOR_VP8 = Notice(
         "排在编码器首位，然后重新开始推流。",
     },
 )
+NO_AUDIO = Notice(
+    "NoAudio",
+    "warning",
+    {
+        "en": "There is no sound in the stream: viewers hear nothing.",
+        "zh": "直播流中没有声音：观众听不到任何内容。",
+    },
+    {
+        "en": "In OBS: Settings, Audio: choose a Mic/Auxiliary device, and see that the mixer moves "
+        "when you speak; Settings, Output: at least one audio track must be ticked.",
+        "zh": "在 OBS 中：设置 → 音频：选择麦克风/辅助音频设备，并确认说话时混音器有跳动；"
+        "设置 → 输出：至少勾选一条音轨。",
+    },
+)
+NO_VIDEO = Notice(
+    "NoVideo",
+    "warning",
+    {
+        "en": "There is no picture in the stream: viewers hear you and see nothing.",
+        "zh": "直播流中没有画面：观众只能听到声音。",
+    },
+    {
+        "en": "In OBS: see that the scene has a source and that the video encoder starts (Help, Log "
+        "Files); on a phone allow the camera.",
+        "zh": "在 OBS 中：确认场景中有来源，并且视频编码器已启动（帮助 → 日志文件）；"
+        "手机请允许使用摄像头。",
+    },
+)
+UNUSUAL_PIXEL_FORMAT = Notice(
+    "UnusualPixelFormat",
+    "warning",
+    {
+        "en": "The picture has a colour format (10 bits, 4:2:2 or 4:4:4) that many players don't know. "
+        "WebRTC viewers get it encoded anew; players of HLS may stay black.",
+        "zh": "画面的颜色格式（10 位、4:2:2 或 4:4:4）许多播放器不支持。"
+        "WebRTC 观众会收到重新编码的画面；HLS 播放器可能黑屏。",
+    },
+    {
+        "en": "In OBS: Settings, Advanced, Video: Color Format NV12; then start streaming again.",
+        "zh": "在 OBS 中：设置 → 高级 → 视频：颜色格式选 NV12，然后重新开始推流。",
+    },
+)
+NOT_EVERY_BROWSER = Notice(
+    "NotEveryBrowser",
+    "info",
+    {
+        "en": "The picture is H.265, which not every browser shows. Who can't take it gets H.264, "
+        "encoded by the server.",
+        "zh": "画面使用 H.265 编码，并非所有浏览器都支持。无法播放者将收到服务器转码的 H.264。",
+    },
+    {
+        "en": f"{OBS_OUTPUT}: an H.264 video encoder spares the server that work.",
+        "zh": f"{OBS_OUTPUT_ZH}：改用 H.264 视频编码器可免去服务器转码。",
+    },
+)
 
 
-class Doctor:
-    """From `start` to `close` it looks by itself."""
+def long_keyframe_interval(seconds: float) -> Notice:
+    return Notice(
+        "LongKeyFrameInterval",
+        "warning",
+        {
+            "en": f"Keyframes come every {seconds:.1f} s: who joins would wait so long for a picture. "
+            "The server encodes it anew for WebRTC viewers; by HLS the delay grows.",
+            "zh": f"关键帧间隔为 {seconds:.1f} 秒：新观众要等这么久才能看到画面。"
+            "服务器会为 WebRTC 观众重新编码；HLS 的延迟会变大。",
+        },
+        {
+            "en": f"{OBS_OUTPUT}: Keyframe Interval 2 s, then start streaming again.",
+            "zh": f"{OBS_OUTPUT_ZH}：关键帧间隔设为 2 秒，然后重新开始推流。",
+        },
+    )
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._timer: asyncio.TimerHandle | None = None
 
-    def start(self) -> None:
-        for name, stream in self._hub.streams.items():
-            if stream.live and "/" not in name:
-                examine(stream)
-        self._timer = asyncio.get_running_loop().call_later(LOOK_S, self.start)
+def bitrate_over_limit(kbps: int, limit_kbps: int) -> Notice:
+    return Notice(
+        "BitrateOverLimit",
+        "warning",
+        {
+            "en": f"The stream has {kbps} kbit/s, more than the {limit_kbps} this server is set up for: "
+            "viewers on mobile lines will stall.",
+            "zh": f"直播流码率为 {kbps} kbit/s，超过服务器设定的 {limit_kbps}：移动网络观众会卡顿。",
+        },
+        {
+            "en": f"{OBS_OUTPUT}: Rate Control CBR, Bitrate {limit_kbps} kbit/s at most; 2,500 to 4,000 "
+            "is enough for 1080p of a shop.",
+            "zh": f"{OBS_OUTPUT_ZH}：速率控制选 CBR，码率不超过 {limit_kbps} kbit/s；"
+            "1080p 带货直播 2500 到 4000 已足够。",
+        },
+    )
 
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+
+def frame_drops(frame_rate: float, declared: float) -> Notice:
+    return Notice(
+        "FrameDrops",
+        "warning",
+        {
+            "en": f"{frame_rate:.0f} of {declared:.0f} frames a second arrive: the upload line or the "
+            "encoder can't keep up.",
+            "zh": f"每秒只收到 {declared:.0f} 帧中的 {frame_rate:.0f} 帧：上行网络或编码器跟不上。",
+        },
+        {
+            "en": "In OBS look at the bottom right: 'Dropped frames' is the network: lower the bitrate "
+            "or use a cable; in View, Stats, 'encoding lag' is the machine: a faster preset or a lower "
+            "resolution.",
+            "zh": "查看 OBS 右下角：“丢帧”是网络问题：请降低码率或改用网线；"
+            "视图 → 统计中的“编码滞后”是电脑性能问题：请选更快的预设或更低的分辨率。",
+        },
+    )
 
 
-def examine(stream: Stream) -> None:
-    """Put on the stream the notices that apply to it now."""
-    if stream.reordered:
-        stream.notice(HAS_B_FRAMES)
-    if stream.timeline.jumps:
-        stream.notice(CLOCK_JUMP)
-    video = stream.tracks.get("video")
-    if video is not None and video.codec == "vp8":
-        stream.notice(NO_HLS_FOR_VP8)
+def av_drift(milliseconds: float) -> Notice:
+    return Notice(
+        "AvDrift",
+        "warning",
+        {
+            "en": f"Sound and picture have moved apart by {abs(milliseconds):.0f} ms since the start.",
+            "zh": f"开播以来，声音与画面已相差 {abs(milliseconds):.0f} 毫秒。",
+        },
+        {
+            "en": "Set the same sample rate everywhere: OBS, Settings, Audio: 48 kHz, and the same in "
+            "the system's settings of the microphone; then start streaming again.",
+            "zh": "请统一采样率：OBS 设置 → 音频：48 kHz，系统中麦克风的采样率也设为相同，"
+            "然后重新开始推流。",
+        },
+    )

@@ -15,13 +15,19 @@ it wait all the time.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
+from ctypes import string_at
 
 from mediaserver.access import Access
 from mediaserver.errors import PeerError
+from mediaserver.ingest.srt.address import SOCKADDR_BYTES, from_sockaddr
 from mediaserver.ingest.srt.library import Hook
 from mediaserver.ingest.srt.stream_id import stream_key
+from mediaserver.rtc.address import shown
+
+log = logging.getLogger("hawker.srt")
 
 REASONS = 2000  # SRT_REJC_USERDEFINED
 STOPPING, BUSY = REASONS + 503, REASONS + 429
@@ -55,7 +61,8 @@ class Gate:
         elif self._too_many():
             reason = BUSY
         else:
-            reason = self._answer((stream_id or b"").decode("utf-8", "replace"))
+            caller = shown(from_sockaddr(string_at(peer, SOCKADDR_BYTES))) if peer else "?"
+            reason = self._answer((stream_id or b"").decode("utf-8", "replace"), caller)
         if not reason:
             return _COME_IN
         self._refuse(socket, reason)
@@ -68,18 +75,19 @@ class Gate:
         self._asked_in_it += 1
         return self._asked_in_it > MAX_ASKED_PER_S
 
-    def _answer(self, stream_id: str) -> int:
-        asked = asyncio.run_coroutine_threadsafe(self._check(stream_id), self._loop)
+    def _answer(self, stream_id: str, caller: str) -> int:
+        asked = asyncio.run_coroutine_threadsafe(self._check(stream_id, caller), self._loop)
         try:
             return asked.result(WAIT_S)
         except TimeoutError:
             return 0
 
-    async def _check(self, stream_id: str) -> int:
+    async def _check(self, stream_id: str, caller: str) -> int:
         """The reason to refuse, 0 for none."""
         try:
             await self._access.publish(stream_key(stream_id))
         except PeerError as error:
+            log.warning("publish from %s refused: %s", caller, error.detail)
             return REASONS + error.status
         self._on_caller()
         return 0

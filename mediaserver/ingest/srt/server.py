@@ -64,13 +64,17 @@ class SrtServer:
         self._decisions: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen; raises OSError if the port is taken."""
+        """Listen; raises OSError if the port is taken, and there is no second try."""
         sockets = self.sockets
         self._gate = Gate(self.access, sockets.refuse, self._expect)
-        listener = sockets.listen(
-            self.host, self.port, BACKLOG, self._passphrase, self._latency_ms, self._gate.hook
-        )
-        sockets.watch(listener)
+        try:
+            listener = sockets.listen(
+                self.host, self.port, BACKLOG, self._passphrase, self._latency_ms, self._gate.hook
+            )
+            sockets.watch(listener)
+        except OSError:
+            sockets.release()
+            raise
         self.port = sockets.port(listener)
         self._listener = listener
 
@@ -90,7 +94,8 @@ class SrtServer:
         self.drain()
         for session in list(self.sessions.values()):
             session.close("server is stopping")
-        await asyncio.gather(*self._decisions, return_exceptions=True)  # they surface by themselves
+        for decision in self._decisions:
+            decision.cancel()
         if self._timer is not None:
             self._timer.cancel()
         self.sockets.release()

@@ -37,6 +37,7 @@ class Sockets:
         self._info = MessageInfo()
         self._events = (Event * most)()
         self._poll = self._checked(self._c.srt_epoll_create())
+        self._released = False
 
     def listen(
         self, host: str, port: int, backlog: int, passphrase: str, latency_ms: int, hook: Any
@@ -110,7 +111,10 @@ class Sockets:
         self._c.srt_close(socket)
 
     def release(self) -> None:
-        """End it: every socket is closed, and libsrt's threads are, if nobody else uses it."""
+        """End it, and libsrt's threads if nobody else uses it: no process should exit with them."""
+        if self._released:
+            return
+        self._released = True
         self._c.srt_epoll_release(self._poll)
         self._c.srt_cleanup()
 

@@ -14,7 +14,7 @@ description: descriptions here begin with the code.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
@@ -39,7 +39,7 @@ MAX_KEY_CHARS = 256
 _PIECE_BYTES = 64 << 10  # the message rate is looked at this often within one call
 _STREAM_ID = 1  # one message stream per connection is all that encoders use
 
-_AUDIO, _VIDEO = messages.AUDIO, messages.VIDEO  # read for every message
+_MEDIA = frozenset({messages.AUDIO, messages.VIDEO})
 _CONTROL_CHUNK_STREAM = 2
 _COMMAND_CHUNK_STREAM = 3
 
@@ -120,22 +120,17 @@ class RtmpConnection:
         self._app = ""
         self._publish_stream_id = 0
 
-    def receive_data(self, data: bytes, now: float) -> list[Event]:
+    def receive_data(self, data: bytes, now: float) -> Sequence[Event]:
         """What `data` brings about, in order; raises ProtocolError."""
-        if self.state is _CLOSED:
-            return []
-        events: list[Event] = []
-        start = 0
         try:
             if self.state is _PUBLISHING and len(data) <= _PIECE_BYTES and not self._waiting:
-                self._receive_media(data, now, events)
-                return events
-            while len(data) - start > _PIECE_BYTES:
-                self._receive_piece(data[start : start + _PIECE_BYTES], now, events)
-                start += _PIECE_BYTES
-            self._receive_piece(data[start:], now, events)
+                return self._receive_media(data, now)
+            events: list[Event] = []
+            for start in range(0, len(data), _PIECE_BYTES):
+                if self.state is not _CLOSED:
+                    self._receive_piece(data[start : start + _PIECE_BYTES], now, events)
         except ProtocolError:
-            self.state = State.CLOSED
+            self.state = _CLOSED
             raise
         return events
 
@@ -197,23 +192,24 @@ class RtmpConnection:
             case _:
                 return None
 
-    def _receive_media(self, data: bytes, now: float, events: list[Event]) -> None:
-        """As `_receive_piece` while publishing, where what comes is nearly always media: 0.5 µs."""
+    def _receive_media(self, data: bytes, now: float) -> Sequence[Event]:
+        """As `_receive_piece` while publishing, where what comes is nearly always media: 0.4 µs."""
+        received = self._reader.receive(data)
         self._received = now
         self._received_bytes += len(data)
-        received = self._reader.receive(data)
-        for number, message in enumerate(received):
-            if message.type_id != _AUDIO and message.type_id != _VIDEO:
-                self._waiting += received[number:]
-                self._handle_waiting(events)
-                break
-            events.append(message)
         self._messages_this_second += len(received)
         if self._messages_this_second > MAX_MESSAGES_PER_S or now - self._second >= 1:
             self._messages_this_second -= len(received)
             self._limit_rate(len(received), now)
         if self._received_bytes - self._acknowledged_bytes >= self._window_bytes:
             self._acknowledge()
+        for message in received:
+            if message.type_id not in _MEDIA:
+                self._waiting += received
+                events: list[Event] = []
+                self._handle_waiting(events)
+                return events
+        return received
 
     def _receive_piece(self, data: bytes, now: float, events: list[Event]) -> None:
         self._received = now

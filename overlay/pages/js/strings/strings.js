@@ -6,6 +6,7 @@
 import { buying } from "./strings_buying.js";
 import { docs } from "./strings_docs.js";
 import { doctor } from "./strings_doctor.js";
+import { restreaming } from "./strings_restreaming.js";
 import { selling } from "./strings_selling.js";
 import { shop } from "./strings_shop.js";
 
@@ -356,7 +357,7 @@ const own = {
   },
 };
 
-const all = [own, buying, selling, shop, docs, doctor];
+const all = [own, buying, selling, shop, docs, doctor, restreaming];
 
 export const strings = Object.fromEntries(
   ["en", "zh"].map((language) => [language, Object.assign({}, ...all.map((words) => words[language]))]),

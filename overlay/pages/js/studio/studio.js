@@ -9,6 +9,7 @@ import { startToast } from "../toast.js";
 import { startCameraPanel } from "./publishing/camera_panel.js";
 import { startIngestPanel } from "./publishing/ingest_panel.js";
 import { startObsPanel } from "./publishing/obs_panel.js";
+import { RestreamsPanel } from "./publishing/restreams_panel.js";
 import { BagState } from "./selling/bag_state.js";
 import { OrdersPanel } from "./selling/orders_panel.js";
 import { ProductForm } from "./selling/product_form.js";
@@ -118,6 +119,8 @@ async function start() {
   const feed = new RoomFeed({ room, token: async () => null, onChange: showRoom });
   void feed.refresh();
   panels.push(startSelling({ session, feed, toast }), startIngestPanel({ room, session }));
+  const restreams = new RestreamsPanel({ room, session });
+  panels.push({ showWords: () => restreams.showWords() });
   void session.start();
 
   const info = await publishInfo();

@@ -17,6 +17,7 @@ const WORDS = {
   too_slow: "sell_too_slow",
   sku_exists: "sell_sku_exists",
   limit_reached: "sell_limit_reached",
+  restream_url: "restream_bad_url",
 };
 
 /** What to say of a Problem. */
