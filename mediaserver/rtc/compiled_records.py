@@ -76,20 +76,22 @@ class Outlet:
         self._view = memoryview(self._entries).cast("B")
         self._exits: list[Exit] = []  # of the entries: they must not go before these have left
         self._flushing: asyncio.Handle | None = None
+        self._closed = False
 
     def put(
         self, address: Address, records: GcmRecords, packet: bytes, kind: int = APPLICATION_DATA
     ) -> bool:
         """Take a packet to be sealed and sent within this turn; False when Python has to do it."""
         size, exit = len(packet), records.exit
+        if size > PACKET_BYTES or self._closed:
+            return False
         if not isinstance(exit, Exit):
-            exit = records.exit = Exit(self._compiled.cipher(records.tx_key), records.tx_salt)
+            cipher = self._compiled.cipher(records.keys.tx_key)
+            exit = records.exit = Exit(cipher, records.keys.tx_salt)
         if exit.address is not address:
-            self.flush()  # what waits goes where it was meant to
+            self.flush()  # what waits of it goes where it was meant to
             if not exit.move(address):
                 return False
-        if size > PACKET_BYTES:
-            return False
         exits = self._exits
         start = len(exits) * _STRIDE
         number, nonce = records.take_number()
@@ -113,8 +115,9 @@ class Outlet:
                 self._lost(lost)
 
     def close(self) -> None:
-        """Send what waits; nothing may be put afterwards."""
+        """Send what waits, and take nothing more."""
         self.flush()
+        self._closed = True
         if self._flushing is not None:
             self._flushing.cancel()
         self._free(self._outlet)

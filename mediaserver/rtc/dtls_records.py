@@ -81,11 +81,12 @@ class RecordKeys:
 class GcmRecords:
     """Records under AES-128-GCM; a context is made when it is first needed."""
 
-    __slots__ = ("_keys", "_newest", "_next", "_nonce", "_opened", "_rx", "_seen", "_tx")
+    __slots__ = ("_newest", "_next", "_nonce", "_rx", "_seen", "_tx", "exit", "keys")
 
     def __init__(self, keys: RecordKeys, last: Record, heard: Collection[int] = ()) -> None:
         """`last` is the last encrypted record that OpenSSL has sent; `heard` numbers it was given."""
-        self._keys = keys
+        self.keys = keys
+        self.exit: object = None  # where the compiled outlet sends them
         _, number, body = last
         self._next = number + 1
         self._nonce = (int.from_bytes(body[:NONCE_BYTES], "big") + 1) & _NUMBERS
@@ -95,14 +96,20 @@ class GcmRecords:
         self._tx: AESGCM | None = None
         self._rx: AESGCM | None = None
 
-    def seal(self, data: bytes, kind: int = APPLICATION_DATA) -> bytes:
-        if self._tx is None:
-            self._tx = AESGCM(self._keys.tx_key)
-        size, number, nonce = len(data), self._next, self._nonce
+    def take_number(self) -> tuple[int, int]:
+        """Number, with the epoch above it, and nonce of a record that is sealed now."""
+        number, nonce = self._next, self._nonce
         self._next = number + 1
         self._nonce = (nonce + 1) & _NUMBERS
+        return number, nonce
+
+    def seal(self, data: bytes, kind: int = APPLICATION_DATA) -> bytes:
+        if self._tx is None:
+            self._tx = AESGCM(self.keys.tx_key)
+        size = len(data)
+        number, nonce = self.take_number()
         sealed = self._tx.encrypt(
-            _NONCE.pack(self._keys.tx_salt, nonce), data, _BOUND.pack(number, kind, VERSION, size)
+            _NONCE.pack(self.keys.tx_salt, nonce), data, _BOUND.pack(number, kind, VERSION, size)
         )
         return _SEALED.pack(kind, VERSION, number, SEALED_BYTES + size, nonce) + sealed
 
@@ -137,11 +144,11 @@ class GcmRecords:
         if size < 0:
             return None
         if self._rx is None:
-            self._rx = AESGCM(self._keys.rx_key)
+            self._rx = AESGCM(self.keys.rx_key)
         bound = _BOUND.pack(number, kind, VERSION, size)
         try:
             data = self._rx.decrypt(
-                self._keys.rx_salt + body[:NONCE_BYTES], body[NONCE_BYTES:], bound
+                self.keys.rx_salt + body[:NONCE_BYTES], body[NONCE_BYTES:], bound
             )
         except InvalidTag:
             return None

@@ -3,8 +3,11 @@
 Viewers of a layer who share a payload type form a cohort, for which headers are built once per packet.
 A joiner starts at the keyframe of the cached group of pictures, sent at three times real time, and
 moves into its cohort when it has caught up; where the group is too long or too large to replay, it
-waits for the next keyframe. Nothing is ever renumbered: a keyframe followed by a jump would leave
-references missing that draw no picture loss indication.
+waits for the next keyframe. Joiners who are at the same picture are served together: the more there
+are, the less each costs, so that a thousand who come at once do catch up. A keyframe that more wait for
+than begin in one turn of the loop is held back until all of them have begun. Nothing is ever
+renumbered: a keyframe followed by a jump would leave references missing that draw no picture loss
+indication.
 
 A viewer that moves to another layer follows its old one until there is a keyframe of the new one, its
 cut: it gets the old layer's pictures up to the cut and the new layer's from there, so that no picture is
@@ -30,6 +33,7 @@ from mediaserver.rtc.sender import (
     TAG_BYTES,
     Cohort,
     OutPacket,
+    Route,
     Run,
     Sender,
     lay_out,
@@ -47,6 +51,7 @@ DRAIN_TICKS = 8  # a keyframe is spread over at most 20 ms
 CATCH_UP_SPEED = 3.0
 CATCH_UP_PACKETS = 12  # per tick: 45 Mbit/s at most
 REPLAYS = 512  # pieces laid out for joiners and followers: 7 MB at most
+LATE_S = 0.1  # a keyframe is held back no longer: a thousand viewers begin in a tenth of this
 HOLD_S = 1.0  # a layer further behind than this is not waited for
 
 
@@ -90,7 +95,8 @@ class Layer:
         self._sender = sender
         self._pending: deque[OutPacket] = deque()
         self._late: deque[Viewer] = deque()  # of those who wait, whose keyframe has come
-        self._turn = 0  # which joiner comes first
+        self._admitted_at = 0.0
+        self._turn = 0  # which joiners come first
         self._replays: dict[tuple[int, int, int], list[Run]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -150,13 +156,16 @@ class Layer:
             if viewer.cut is None and viewer.shown_s < cut.media_s:
                 viewer.cut = cut
         self._late.clear()
+        self._admitted_at = now
+        begun: list[Viewer] = []
         for viewer in [each for each in self.waiting if each.may_begin(first.media_s, now)]:
             if self.clock() - now > SLICE_S:
                 self._late.append(viewer)
                 continue
             self.waiting.discard(viewer)
             viewer.begin_video(self.line, first.index, self.line.keyframe_octets)
-            self._enter(viewer)
+            begun.append(viewer)
+        self._enter(begun)
         uncut = {viewer for viewer in self.coming if viewer.cut is None}
         self.wishes.open &= self.waiting | uncut  # the others have what they asked for
 
@@ -266,11 +275,13 @@ class Layer:
         last = self.line.ring.get(position - 1)
         return last.media_s if last is not None else self.line.last_media_s
 
-    def _enter(self, viewer: Viewer) -> None:
-        if viewer.video is not None:
-            payload_type = viewer.payload_types[0]
-            routes = self.cohorts.get(payload_type, ())
-            self.cohorts[payload_type] = Cohort((*routes, viewer.video))
+    def _enter(self, viewers: Iterable[Viewer]) -> None:
+        entering: dict[int, list[Route]] = {}
+        for viewer in viewers:
+            if viewer.video is not None:
+                entering.setdefault(viewer.payload_types[0], []).append(viewer.video)
+        for payload_type, routes in entering.items():
+            self.cohorts[payload_type] = Cohort((*self.cohorts.get(payload_type, ()), *routes))
 
     def _leave_cohort(self, viewer: Viewer) -> None:
         payload_type, own = viewer.payload_types[0], viewer.video
@@ -292,6 +303,9 @@ class Layer:
             self._arm()
 
     def _release_group(self) -> None:
+        if self._late and self.clock() - self._admitted_at < LATE_S:
+            self._arm()
+            return
         self._release_pending(max(GROUP_PACKETS, -(-len(self._pending) // DRAIN_TICKS)))
         if self._pending or self._late:
             self._arm()
@@ -309,56 +323,74 @@ class Layer:
     def _tick(self) -> None:
         self._timer = None
         now = self.clock()
-        self._release_group()
         self._begin_late(now)
+        self._release_group()
         if self._serve_apart(now) or self._late or self.joiners:
             self._arm()
 
     def _begin_late(self, now: float) -> None:
         """Those whose keyframe came in a turn of the loop that had too many of them."""
         line = self.line
+        begun: list[Viewer] = []
         while self._late and self.clock() - now < SLICE_S:
             viewer = self._late.popleft()
             start = line.ring.get(line.keyframe_index)
             if viewer in self.waiting and start is not None:
                 self.waiting.discard(viewer)
                 self.wishes.discard(viewer)
-                self._catch_up_from(viewer, start.index, start.media_s, line.keyframe_octets)
+                viewer.begin_video(line, start.index, line.keyframe_octets)
+                viewer.catch_up_from(start.index, start.media_s, now)
+                begun.append(viewer)
+        if line.released <= line.keyframe_index:
+            self._enter(begun)
+        else:
+            self.joiners.update(begun)
 
     def _serve_apart(self, now: float) -> bool:
-        """One step for each joiner and follower, or for as many as fit in a pass; the others come
-        first next time. Whether there is more to do."""
-        apart = [*self.joiners, *self.followers]
+        """One step for each follower, and for the joiners of each picture, or for as many as fit in a
+        pass; the others come first next time. Whether there is more to do."""
+        steps: list[list[Viewer]] = [[each] for each in self.followers]
+        if not self._sender.behind:
+            steps += self._abreast()
         more = False
-        for number in range(len(apart)):
-            viewer = apart[(self._turn + number) % len(apart)]
-            if viewer in self.followers:
-                more |= self._follow(viewer, now)
-            elif self._catch_up(viewer, now):
-                self.joiners.discard(viewer)
+        for number in range(len(steps)):
+            viewers = steps[(self._turn + number) % len(steps)]
+            if viewers[0] in self.followers:
+                more |= self._follow(viewers[0], now)
+            elif self._catch_up(viewers, now):
+                self.joiners.difference_update(viewers)
             if self.clock() - now > SLICE_S:
                 self._turn += number + 1
                 return True
         return more
 
+    def _abreast(self) -> Iterable[list[Viewer]]:
+        """The joiners, together with whom else is at the same packet."""
+        places: dict[tuple[int, int], list[Viewer]] = {}
+        for viewer in self.joiners:
+            places.setdefault((viewer.payload_types[0], viewer.position), []).append(viewer)
+        return places.values()
+
     def _catch_up_from(self, viewer: Viewer, index: int, media_s: float, octets: int) -> None:
         now = self.clock()
         viewer.begin_video(self.line, index, octets)
         viewer.catch_up_from(index, media_s, now)
-        if not self._catch_up(viewer, now):
+        if not self._catch_up([viewer], now):
             self.joiners.add(viewer)
             self._arm()
 
-    def _catch_up(self, viewer: Viewer, now: float) -> bool:
-        """Send what is due to a joiner; True when it is one no longer."""
-        if viewer.video is None:
+    def _catch_up(self, viewers: Sequence[Viewer], now: float) -> bool:
+        """Send joiners at one packet what is due to the first of them; True when they are no longer."""
+        if viewers[0].video is None:
             return True
-        due_s = viewer.catch_up_media_s + CATCH_UP_SPEED * (now - viewer.catch_up_began)
-        if not self._send_apart(viewer, lambda packet: packet.media_s <= due_s):
+        due_s = max(
+            each.catch_up_media_s + CATCH_UP_SPEED * (now - each.catch_up_began) for each in viewers
+        )
+        if not self._send_apart(viewers, lambda packet: packet.media_s <= due_s):
             return True
-        if viewer.position < self.line.released:
+        if viewers[0].position < self.line.released:
             return False
-        self._enter(viewer)
+        self._enter(viewers)
         return True
 
     def _follow(self, viewer: Viewer, now: float) -> bool:
@@ -372,7 +404,7 @@ class Layer:
                 return packet.media_s < cut.media_s
             return packet.media_s <= target.reached_s or packet.at <= now - HOLD_S
 
-        if not self._send_apart(viewer, due):
+        if not self._send_apart([viewer], due):
             return False
         if viewer.position > begun:
             viewer.shown_s = self._shown_s(viewer.position)
@@ -401,24 +433,27 @@ class Layer:
             return
         target._catch_up_from(viewer, cut.index, cut.media_s, octets)
 
-    def _send_apart(self, viewer: Viewer, due: Callable[[OutPacket], bool]) -> bool:
-        """Send the rest of the next picture, if due; False when the ring has it no longer."""
-        line, route = self.line, viewer.video
-        assert route is not None
+    def _send_apart(self, viewers: Sequence[Viewer], due: Callable[[OutPacket], bool]) -> bool:
+        """Send viewers at one packet the rest of the picture, if due; False when the ring has let go."""
+        line, position = self.line, viewers[0].position
         packets: list[OutPacket] = []
-        while viewer.position < line.released and len(packets) < CATCH_UP_PACKETS:
-            packet = line.ring.get(viewer.position)
+        while position < line.released and len(packets) < CATCH_UP_PACKETS:
+            packet = line.ring.get(position)
             if packet is None:  # let go of meanwhile: the ring is bounded
-                self.skip(viewer)
+                for viewer in viewers:
+                    self.skip(viewer)
                 return False
             if not due(packet):
                 break
             packets.append(packet)
-            viewer.position += 1
+            position += 1
             if packet.marker:  # so that all stop at the same packets
                 break
         if packets:
-            self._sender.submit(self._replay(packets, viewer.payload_types[0]), [route])
+            for viewer in viewers:
+                viewer.position = position
+            routes = [each.video for each in viewers if each.video is not None]
+            self._sender.submit(self._replay(packets, viewers[0].payload_types[0]), routes)
         return True
 
     def _replay(self, packets: Sequence[OutPacket], payload_type: int) -> list[Run]:

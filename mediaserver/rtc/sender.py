@@ -359,6 +359,11 @@ class Sender:
         else:
             self._drop_late(now)
 
+    @property
+    def behind(self) -> bool:
+        """Whether something that was submitted still waits."""
+        return bool(self._backlog)
+
     def mend(self, viewer: Mending) -> None:
         """Have a viewer mended from the loop's next turn on; it must not be waiting already."""
         self._mending.append(viewer)

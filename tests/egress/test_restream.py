@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from mediaserver.api.tls import CERT_FILE, own_certificate
-from mediaserver.egress.restream import Address, Restreams, Target, UnusableUrl, feed, push
+from mediaserver.egress.restream import Address, Restreams, Target, UnusableUrl, push
 from mediaserver.egress.restream.address import is_public
+from mediaserver.egress.restream.feed import RENDITION_WAIT_S
 from mediaserver.egress.restream.health import Figures
 from mediaserver.egress.restream.interleaver import HELD_S, Interleaver
+from mediaserver.egress.restream.restream import Restream
 from mediaserver.egress.restream.states import TABLE, Event, State, after
 from mediaserver.errors import Unauthorized
 from mediaserver.hub import Hub, Publication
@@ -30,6 +32,7 @@ from mediaserver.protocol.h264 import join_length_prefixed, video_track
 from mediaserver.protocol.opus import opus_track
 from tests.egress.nginx_rtmp import free_port, platform, recorded
 from tests.protocol.rtmp_client import IDR, PPS, SLICE, SPS
+from tests.virtual_time import virtual_time
 
 ROOM = "show"
 KEY = "a-secret-key-of-theirs"
@@ -39,7 +42,7 @@ AAC = audio_track(b"\x11\x90")
 OPUS = opus_track(2, 312)
 GOP = 25
 FRAME_MS = 40
-WAIT_S = 20.0
+WAIT_S = 40.0  # more than the longest between two tries
 AUDIO, VIDEO = 8, 9
 
 
@@ -343,20 +346,44 @@ async def test_rtmps_is_held_to_the_name_of_the_host(
             assert figures.error_code == ("" if state == "live" else "certificate")
 
 
-async def test_a_rendition_that_is_not_made_is_said_but_not_while_the_publisher_is_away(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(feed, "RENDITION_WAIT_S", 0.1)
+@virtual_time
+async def test_a_rendition_that_is_not_made_is_said_but_not_while_the_publisher_is_away() -> None:
     async with own_server() as theirs, studio(target(theirs.port, rendition="720p")) as house:
         show = Show(house.hub)
         show.frames(1)
         await until(lambda: house.state("rst_1") == "live")
         show.leave()
-        await asyncio.sleep(0.3)  # three waits are over
+        await asyncio.sleep(RENDITION_WAIT_S + 5)
         assert house.state("rst_1") == "live"
         show.publish()
-        await show.go_on(lambda: house.state("rst_1") == "failed")
+        show.frames(1)
+        await until(lambda: house.state("rst_1") == "failed")
         assert house.figures("rst_1").error_code == "rendition"
+
+
+@virtual_time
+async def test_tries_come_less_and_less_often_and_end_with_the_show() -> None:
+    loop, hub = asyncio.get_running_loop(), Hub()
+    show = Show(hub)
+    show.frames(1)
+    tries: list[float] = []
+
+    def chance() -> float:
+        """Asked for after each try."""
+        tries.append(loop.time())
+        return 0.5
+
+    tls = ssl.create_default_context()
+    nowhere = target(free_port())
+    restream = Restream(hub, ROOM, nowhere, tls, allow_private=True, chance=chance)
+    await asyncio.sleep(1 + 2 + 4 + 8 + 16 + 30 + 30 + 1)
+    waits = [round(b - a) for a, b in pairwise(tries)]
+    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    show.leave()
+    await until(lambda: restream.health.state is State.IDLE)
+    await restream.stop()
+    assert restream.health.state is State.STOPPED
+    hub.drain()
 
 
 # -- addresses ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import uvloop
 from mediaserver.access import Access
 from mediaserver.errors import Unauthorized
 from mediaserver.hub import Hub, Reader, Stream, StreamEnded
-from mediaserver.ingest import rtmp_session
+from mediaserver.ingest import rtmp, rtmp_session
 from mediaserver.ingest.connections import ConnectionCounts
 from mediaserver.ingest.rtmp import RtmpServer
 from mediaserver.media import Packet
@@ -506,6 +506,20 @@ async def test_a_draining_server_takes_nobody_new_and_keeps_who_is_there(
     client.send(client.encoder.video(200, SLICE_TAG))
     assert len(await changes.readers["show"].read()) == 1
     client.close()
+
+
+async def test_where_there_is_no_epoll_asyncio_reads(
+    hub: Hub, keys: Keys, changes: Changes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtmp, "HAS_POLLER", False)
+    server = RtmpServer(hub, keys, "127.0.0.1", 0)
+    await server.start()
+    client = await Client.open(server.port)
+    client.send(client.encoder.opening(KEY) + client.encoder.media())
+    await changes.next()
+    assert len(await changes.readers["show"].read()) > 0
+    await server.stop()
+    await client.closed()
 
 
 async def test_connections_beyond_the_most_are_refused(

@@ -11,6 +11,7 @@ import av
 import pytest
 from av.video.codeccontext import VideoCodecContext
 
+from mediaserver.access import split_key
 from mediaserver.hub import BACKUP, MAIN, Hub, Reader, Stream
 from mediaserver.ingest.slate import CODECS, Slate
 from mediaserver.media import Codec, Packet, Track
@@ -192,6 +193,11 @@ async def test_a_viewers_wish_for_a_keyframe_is_granted_by_the_slate() -> None:
         stream.request_keyframe(time.monotonic())
         wished = await read_until(reader, lambda last: last.keyframe)
         assert len(wished) < GOP_FRAMES - 2
+
+
+def test_a_key_says_that_its_publisher_is_a_backup() -> None:
+    assert split_key("key_abc.backup") == ("key_abc", True)
+    assert split_key("key_abc") == ("key_abc", False)
 
 
 async def test_a_backup_takes_over_from_who_drops_and_gives_way_when_he_returns() -> None:

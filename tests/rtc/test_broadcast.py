@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from aiortc.rtcdtlstransport import SRTPProtectionProfile
@@ -106,6 +107,38 @@ async def test_many_join_at_once_and_each_sees_everything() -> None:
             stage.broadcast.remove(viewer)
         assert not stage.broadcast.source.cohorts
         assert not stage.broadcast.viewers
+
+
+@virtual_time
+async def test_joiners_at_one_picture_are_served_together() -> None:
+    with Stage() as stage:
+        await stage.play(2.9, sound=False)
+        joined = [stage.join() for _ in range(40)]
+        passes, line = stage.sender.passes, stage.broadcast.video
+        packets = line.packets_before(line.released) - line.packets_before(line.keyframe_index)
+        await stage.play(1.0, sound=False)
+        assert not stage.broadcast.source.joiners
+        assert stage.sender.passes - passes < packets + 100  # and not one for each of the 40
+        for player, _ in joined:
+            shows_everything(player, stage, first_picture=60)
+
+
+@virtual_time
+async def test_all_who_wait_for_a_keyframe_begin_with_it_however_few_begin_in_one_turn() -> None:
+    with Stage() as stage:
+        waiting = [stage.join() for _ in range(12)]
+        looks = itertools.count()
+        layer = stage.broadcast.source
+        layer.clock = lambda: now() + next(looks) * SLICE_S / 4
+        stage.feed()
+        begun = sum(routes_of(stage.broadcast, viewer) for _, viewer in waiting)
+        assert 0 < begun < 12
+        assert layer.line.released == layer.line.keyframe_index  # nobody has any of it yet
+        await stage.play(0.5)
+        assert not layer.joiners
+        for player, viewer in waiting:
+            assert routes_of(stage.broadcast, viewer) == 1
+            shows_everything(player, stage, first_picture=0)
 
 
 @virtual_time

@@ -63,28 +63,34 @@ class Address:
 
     def check(self, *, allow_private: bool) -> None:
         """Raise UnusableUrl for an address in numbers that `resolve` would refuse."""
-        try:
-            found = ip_address(self.host)
-        except ValueError:
-            return
-        if not allow_private and not is_public(found):
+        if (found := _number(self.host)) and not (allow_private or is_public(found)):
             raise UnusableUrl(_private(self.host))
 
     async def resolve(self, *, allow_private: bool) -> list[str]:
         """The addresses to try, in numbers; raises UnusableUrl, or OSError where there is none."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(RESOLVE_TIMEOUT_S):
-                found = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
-        except UnicodeError:
-            raise UnusableUrl("the host's name is not a name") from None
-        addresses = list(dict.fromkeys(str(each[4][0]) for each in found))
+        addresses = [self.host] if _number(self.host) else await self._look_up()
         allowed = [
             each for each in addresses if allow_private or is_public(ip_address(each.split("%")[0]))
         ]
         if not allowed:
             raise UnusableUrl(_private(self.host))
         return allowed[:MAX_ADDRESSES]
+
+    async def _look_up(self) -> list[str]:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(RESOLVE_TIMEOUT_S):
+                found = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise UnusableUrl("the host's name is not a name") from None
+        return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+
+def _number(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from ctypes import string_at
 
-from mediaserver.access import Access
+from mediaserver.access import Access, split_key
 from mediaserver.errors import PeerError
 from mediaserver.ingest.srt.address import SOCKADDR_BYTES, from_sockaddr
 from mediaserver.ingest.srt.library import Hook
@@ -85,7 +85,7 @@ class Gate:
     async def _check(self, stream_id: str, caller: str) -> int:
         """The reason to refuse, 0 for none."""
         try:
-            await self._access.publish(stream_key(stream_id))
+            await self._access.publish(split_key(stream_key(stream_id))[0])
         except PeerError as error:
             log.warning("publish from %s refused: %s", caller, error.detail)
             return REASONS + error.status

@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from mediaserver.access import split_key
 from mediaserver.errors import PeerError, ProtocolError
 from mediaserver.hub import Notice, Publication
 from mediaserver.ingest.srt.statistics import Statistics
@@ -59,7 +60,8 @@ class Session:
         """Ask for the key, then go on the air; closed when it may not."""
         server = self._server
         try:
-            name = await server.access.publish(stream_key(server.sockets.stream_id(self.socket)))
+            key, backup = split_key(stream_key(server.sockets.stream_id(self.socket)))
+            name = await server.access.publish(key)
             if self._closed:
                 return
             server.sockets.watch(self.socket)
@@ -75,6 +77,7 @@ class Session:
             protocol="srt",
             remote=self.remote,
             clock_rate=CLOCK_RATE,
+            rank=BACKUP if backup else MAIN,
             on_close=self._publication_closed,
         )
         self.stream, self._heard = name, time.monotonic()
