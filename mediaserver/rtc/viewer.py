@@ -321,11 +321,11 @@ class Viewer:
             for each in found
             if each[0] is not audio
         ]
-        full = self._overflows(found, now)
-        if (full or budget.exceeds(sum(costs))) and self._may_skip(now):
+        overflows = self._overflows(found, now)
+        if budget.exceeds(sum(costs)) and self._may_skip(now):
             self._skip(now)  # what could be mended of its video would be of no use
             found = [each for each in found if each[0] is audio]
-        if self._overflow.likely(now):
+        if overflows:
             found += self._lost_sound(now)
         found.sort(key=lambda each: each[0] is not audio)
         for route, packet in found:
@@ -340,7 +340,7 @@ class Viewer:
             return False
         for each in found:
             self._overflow.ask(self._key(*each), now)
-        return self._overflow.full(now)
+        return self._overflow.likely(now)
 
     def _lost_sound(self, now: float) -> list[tuple[Route, OutPacket]]:
         """Sound that a full queue may have dropped: where it drops all, its viewer misses nothing yet.

@@ -3,8 +3,9 @@
 What it looks at is how long a second of media takes to make (`cost`) and how far behind the newest
 packet the encoders are. Late alone says nothing: after a pause of the publisher's network everything
 comes late, and is made good. Level 0 is everything; level 1 every other frame; each level above leaves
-out one more rung, from the top. It goes up a level only where the cost that this would have leaves
-room, and waits twice as long each time that it was wrong.
+out one more rung, from the top, which cuts off who watches it and so is not done for a moment's sake. It
+does more again only where the cost that this would have leaves room, and waits twice as long each time
+that it was wrong.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 WINDOW_S = 2.0  # of media, over which cost is taken
 LATE_S = 0.5  # behind the newest packet
 BUSY = 0.9  # of real time
+PATIENCE = 3  # windows of overload in a row before a rung is left out
 ROOM = 0.7  # of real time, which the level above may cost
 RECOVER_S = 10.0
 RECOVER_MAX_S = 120.0
@@ -25,6 +27,7 @@ class OverloadGuard:
         self._media_s = 0.0
         self._busy_s = 0.0
         self._late = False
+        self._overloads = 0  # in a row
         self._pause_s = RECOVER_S
         self._calm_since: float | None = None
         self._lowered_at: float | None = None
@@ -53,8 +56,10 @@ class OverloadGuard:
 
     def _raise(self, now: float, most: int) -> bool:
         self._calm_since = None
-        if self.level >= most:
+        self._overloads += 1
+        if self.level >= most or (self.level and self._overloads < PATIENCE):
             return False
+        self._overloads = 0
         if self._lowered_at is not None and now - self._lowered_at < self._pause_s:
             self._pause_s = min(2 * self._pause_s, RECOVER_MAX_S)
         else:
@@ -63,6 +68,7 @@ class OverloadGuard:
         return True
 
     def _lower(self, now: float, cost: float, late: bool) -> bool:
+        self._overloads = 0
         if late or self.level == 0 or cost > ROOM:
             self._calm_since = None
             return False

@@ -103,6 +103,8 @@ class StreamLadder:
             while True:
                 await self._follow()
                 if not self._offers.wanted():
+                    self._guard = OverloadGuard()
+                    self._offers.leave_out(())
                     self._wake.clear()
                     await self._wake.wait()
         except StreamEnded:

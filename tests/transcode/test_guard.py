@@ -34,6 +34,13 @@ def test_a_machine_that_cannot_keep_up_does_less_step_by_step() -> None:
     assert Machine(most=3).work(30, 1.4, 1.5) == [1, 2, 3]
 
 
+def test_no_rung_is_left_out_for_a_moments_sake() -> None:
+    machine = Machine()
+    assert machine.work(6, 1.4, 1.5) == [1]
+    assert machine.work(4, 0.8, 0.0) == []
+    assert machine.work(5, 1.4, 1.5) == []
+
+
 def test_what_comes_late_but_is_soon_made_good_is_no_overload() -> None:
     assert Machine().work(20, 0.5, 1.5) == []
 

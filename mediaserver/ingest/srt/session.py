@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mediaserver.access import split_key
 from mediaserver.errors import PeerError, ProtocolError
-from mediaserver.hub import Notice, Publication
+from mediaserver.hub import BACKUP, MAIN, Notice, Publication
 from mediaserver.ingest.srt.statistics import Statistics
 from mediaserver.ingest.srt.stream_id import stream_key
 from mediaserver.media import Kind
