@@ -43,7 +43,7 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@.ci/setup packages '.[test]'
 	@touch $(VENV)/.installed $@
 
-$(VENV)/.sender: mediaserver/rtc/compiled.c | $(VENV)/.installed
+$(VENV)/.sender: mediaserver/rtc/compiled.c mediaserver/rtc/compiled_receive.c | $(VENV)/.installed
 	@.ci/setup sender
 	@touch $@
 

@@ -43,7 +43,6 @@ Mode = Literal["steady", "saturated"]
 MODES: tuple[Mode, ...] = ("steady", "saturated")
 VARIANTS: dict[str, tuple[str, Start]] = {
     "hawker": ("Hawker", hawker.start),
-    "compiled": ("Hawker, compiled sender", hawker.start_compiled),
     "aiortc": ("aiortc", stock.start),
 }
 

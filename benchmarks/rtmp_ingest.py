@@ -166,11 +166,12 @@ def measure(server: str, publishers: int, seconds: float, folder: Path) -> Sampl
 
 def _settled(taking: Taking) -> None:
     """Return once the server has nothing left to do; raises TimeoutError."""
-    seen = Cost.of(taking.pid).cpu_s
+    seen = Cost.of(taking.pid)
     for _ in range(LOOKS):
         time.sleep(SETTLE_S)
-        latest = Cost.of(taking.pid).cpu_s
-        if latest - seen < IDLE_SHARE * SETTLE_S:
+        latest = Cost.of(taking.pid)
+        since = latest - seen
+        if since.cpu_s + since.waited_s < IDLE_SHARE * SETTLE_S:  # nor does it wait for a core
             return
         seen = latest
     raise TimeoutError("the server works on, and nothing is sent")

@@ -33,6 +33,7 @@ from mediaserver.api.hls import HlsApi
 from mediaserver.api.ingest import notice
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.metrics import Metrics
+from mediaserver.api.obs import ObsApi
 from mediaserver.api.openapi import document as openapi
 from mediaserver.api.openapi.handler import OpenApi
 from mediaserver.api.pages import Pages
@@ -413,6 +414,7 @@ class App:
             overlay / "web/node_modules/hls.js/dist/hls.min.js",
             room_exists=self.shop.rooms.exists,
             rtmp_server=lambda host: f"rtmp://{host}:{self._rtmp.port}/{RTMP_APP}",
+            srt_server=lambda host: f"srt://{host}:{self._srt.port}" if self._srt else None,
             https_origin=self.https_origin,
         )
         for part in (
@@ -431,6 +433,12 @@ class App:
                 }
             ),
             ConnectivityApi(self.transport, limiter),
+            ObsApi(
+                self.access,
+                limiter,
+                [(rung.height, rung.bitrate_kbps) for rung in self.config.transcode.ladder],
+                self._rtmp_servers,
+            ),
             self._metrics(),
         ):
             app.add_routes(part.routes())
@@ -480,6 +488,13 @@ class App:
             for each in kept
             if each.enabled
         ]
+
+    def _rtmp_servers(self, host: str) -> dict[str, str]:
+        """What OBS may be sent to, by protocol; RTMPS where its certificate is one that OBS trusts."""
+        servers = {"RTMP": f"rtmp://{host}:{self._rtmp.port}/{RTMP_APP}"}
+        if self.config.http.tls_cert and self.config.rtmps.port >= 0:
+            servers["RTMPS"] = f"rtmps://{host}:{self._rtmp.tls_port}/{RTMP_APP}"
+        return servers
 
     def _tell_room(self, event: str, stream: Stream) -> None:
         if event in ("online", "offline") and "/" not in stream.name:

@@ -7,9 +7,7 @@ from typing import Any
 
 from mediaserver.protocol import sdp
 from mediaserver.protocol.rtp import RtpPacket
-from mediaserver.rtc import compiled
 from mediaserver.rtc.address import Address
-from mediaserver.rtc.compiled_carrier import Compiled
 from mediaserver.rtc.session import Session
 from mediaserver.rtc.transport import Transport
 
@@ -56,17 +54,7 @@ class HawkerTalker:
 
 
 async def start(offers: Sequence[str]) -> tuple[HawkerTalker, list[str]]:
-    return await _start(offers, None)
-
-
-async def start_compiled(offers: Sequence[str]) -> tuple[HawkerTalker, list[str]]:
-    return await _start(offers, compiled.load())
-
-
-async def _start(
-    offers: Sequence[str], carrier: Compiled | None
-) -> tuple[HawkerTalker, list[str]]:
-    transport = Transport("127.0.0.1", 0, carrier=carrier)
+    transport = Transport("127.0.0.1", 0)
     await transport.start()
     talker = HawkerTalker(transport)
     return talker, [talker.accept(each) for each in offers]

@@ -88,6 +88,7 @@ def read_folder(folder: Path) -> dict[str, Asset]:
 
 class PublishInfo(BaseModel):
     rtmp_server: str | None = Field(description='what OBS calls "Server"; null: no RTMP here')
+    srt_server: str | None = Field(description="without the stream id; null: no SRT here")
     whip_url: str
     https_studio_url: str | None = Field(description="the studio where a browser allows cameras")
 
@@ -102,19 +103,21 @@ class Pages:
         *,
         room_exists: Callable[[str], Awaitable[bool]],
         rtmp_server: Callable[[str], str | None],
+        srt_server: Callable[[str], str | None],
         https_origin: Callable[[str], str | None],
     ) -> None:
         """`folder`: the pages. `hls_js`: where set-up puts hls.min.js; it may be missing.
 
-        `rtmp_server` and `https_origin` are given the host name that the browser used (no port;
-        IPv6 in brackets) and return `rtmp://host:1935/live` and `https://host:8443`, or None
-        where that is not served.
+        `rtmp_server`, `srt_server` and `https_origin` are given the host name that the browser used (no
+        port; IPv6 in brackets) and return `rtmp://host:1935/live`, `srt://host:8890` and
+        `https://host:8443`, or None where that is not served.
         """
         self._assets = read_folder(folder)
         if hls_js.is_file():
             self._assets[HLS_JS] = read_asset(hls_js)
         self._room_exists = room_exists
         self._rtmp_server = rtmp_server
+        self._srt_server = srt_server
         self._https_origin = https_origin
 
     def routes(self) -> list[web.RouteDef]:
@@ -184,6 +187,7 @@ class Pages:
         return web.json_response(
             {
                 "rtmp_server": self._rtmp_server(host[1]),
+                "srt_server": self._srt_server(host[1]),
                 "whip_url": f"{request.scheme}://{request.host}/whip",
                 "https_studio_url": https and f"{https}/studio/{room}",
             },

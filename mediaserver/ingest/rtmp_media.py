@@ -1,9 +1,9 @@
 """What an RTMP publication's messages hold, on its way to the hub: pictures, sound, further tracks.
 
 Of several tracks of video (Enhanced RTMP, OBS's multitrack video) the largest picture is the stream
-itself, the others are renditions of it, named by their height: `show/480p`. Which is the largest is
-settled at the first picture, for encoders send every sequence header before it; tracks of another codec
-than the default one can't stand in for it and are not asked.
+itself, the others are renditions of it, named by height and number: `show/480p-1` (`show/480p` is one
+that is made here). Which is the largest is settled at the first picture, for encoders send every
+sequence header before it; tracks of another codec than the default one can't stand in for it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class RtmpMedia:
         if rendition is None:
             if not frame.keyframe:
                 return
-            suffix = self._suffix(frame)
+            suffix = f"{frame.track.height}p-{frame.number}"
             rendition = self._publication.rendition(suffix, frame.track)
             self._renditions[frame.number] = rendition
         self._publication.write_layer(
@@ -89,12 +89,6 @@ class RtmpMedia:
             arrival=arrival,
             rendition=rendition,
         )
-
-    def _suffix(self, frame: Frame) -> str:
-        suffix = f"{frame.track.height}p"
-        name = f"{self._publication.stream.name}/{suffix}"
-        taken = any(stream.name == name for stream in self._renditions.values())
-        return f"{suffix}-{frame.number}" if taken or not frame.track.height else suffix
 
 
 def audio_not_taken(reason: str) -> Notice:

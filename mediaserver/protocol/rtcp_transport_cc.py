@@ -198,9 +198,10 @@ def _deltas(arrivals: Sequence[float | None], last: int) -> list[int | None]:
 class Arrivals:
     """What came of one transport's numbered packets, and the feedback about it.
 
-    To `came` is appended what comes: its 16-bit number, and when, in monotonic seconds. Every number up to the newest that came is reported, and one that comes late once more, with
-    those after it. Bounded: what is unreported spans MAX_STEP numbers at most, and MAX_REMEMBERED
-    that were reported are remembered.
+    To `came` is appended what comes: its 16-bit number, and when, in monotonic seconds. Every number
+    up to the newest that came is reported, and one that comes late once more, with those after it.
+    Bounded: what is unreported spans MAX_STEP numbers at most, and MAX_REMEMBERED of those that were
+    reported are remembered, and as many that came since.
     """
 
     __slots__ = ("_arrivals", "_count", "_highest", "_next", "came")

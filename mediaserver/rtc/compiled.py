@@ -1,4 +1,4 @@
-"""The optional compiled sender and receiver: built here, by this user, from the C sources beside this file.
+"""The optional compiled sender and receiver: built here, by this user, from the C beside this file.
 
     python -m mediaserver.rtc.compiled
 
@@ -41,7 +41,6 @@ log = logging.getLogger("hawker.rtc")
 
 SOURCE = Path(__file__).with_name("compiled.c")
 RECEIVE_SOURCE = Path(__file__).with_name("compiled_receive.c")
-RECORDS_SOURCE = Path(__file__).with_name("compiled_records.c")
 COMPILERS = "cc", "gcc", "clang"
 FLAGS = "-O3", "-std=gnu11", "-shared", "-fPIC"
 BUILD_S = 60.0
@@ -93,7 +92,7 @@ def build(directory: Path | None = None) -> Path:
         _check_directory(directory)
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
             made = Path(scratch) / path.name
-            command += ["-o", str(made), *map(str, _sources()), "-ldl"]
+            command += ["-o", str(made), str(SOURCE), str(RECEIVE_SOURCE), "-ldl"]
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=BUILD_S, check=False
             )
@@ -129,15 +128,11 @@ def cache_directory() -> Path:
     return home / "hawker"
 
 
-def _sources() -> list[Path]:
-    return [SOURCE, RECEIVE_SOURCE, RECORDS_SOURCE]
-
-
 def _path(directory: Path) -> Path:
     """Named by what it is built from and for: another version never loads it."""
     if sys.platform != "linux" or sys.maxsize < 1 << 32:
         raise Unavailable("it is for Linux with 64 bits")
-    build_of = b"".join(each.read_bytes() for each in _sources()) + " ".join(FLAGS).encode()
+    build_of = SOURCE.read_bytes() + RECEIVE_SOURCE.read_bytes() + " ".join(FLAGS).encode()
     return directory / f"sender-{hashlib.sha256(build_of).hexdigest()[:16]}-{platform.machine()}.so"
 
 

@@ -116,10 +116,6 @@ class Compiled:
         batch.done, batch.run, batch.segment = _PLACE.unpack_from(work, _PLACE_AT)
         return number
 
-    def cipher(self, key: bytes) -> Cipher:
-        """A context with a key of 16 bytes."""
-        return Cipher(self._library, self._sender, key)
-
     def _lay(self, routes: Sequence[Route]) -> array[int]:
         """Where their legs are; kept for a cohort."""
         legs = array("Q", [ctypes.addressof(self._leg(each)) for each in routes])
@@ -142,7 +138,7 @@ class Compiled:
 
     def _cipher(self, srtp: Srtp) -> Cipher:
         if srtp.cipher is None:
-            srtp.cipher = self.cipher(srtp.key)
+            srtp.cipher = Cipher(self._library, self._sender, srtp.key)
         assert isinstance(srtp.cipher, Cipher)
         return srtp.cipher
 

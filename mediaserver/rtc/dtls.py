@@ -16,7 +16,7 @@ import datetime
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from aiortc import (
     RTCCertificate,
@@ -40,8 +40,6 @@ from mediaserver.rtc.dtls_records import Record, Records
 from mediaserver.rtc.sctp import Sctp
 
 DtlsRole = Literal["server", "client"]
-# Takes a packet of this kind to be sealed by these records and sent; False when it can't.
-Carry: TypeAlias = Callable[[Records, bytes, int], bool]
 
 PROFILES = [SRTP_AEAD_AES_128_GCM, SRTP_AES128_CM_SHA1_80]
 CIPHERS = (
@@ -146,24 +144,17 @@ class IcePath:
 class Dtls:
     """A DTLS session: `keys` of its SRTP once connected, and packets of SCTP both ways.
 
-    `on_closed` is called once when the peer says goodbye, not after `stop`. `carry`, where there is one,
-    may take packets to be sealed and sent soon; those that it does not take leave by the path at once.
+    `on_closed` is called once when the peer says goodbye, not after `stop`.
     """
 
     def __init__(
-        self,
-        path: IcePath,
-        certificate: Certificate,
-        role: DtlsRole,
-        on_closed: Callable[[], None],
-        carry: Carry | None = None,
+        self, path: IcePath, certificate: Certificate, role: DtlsRole, on_closed: Callable[[], None]
     ) -> None:
         self.keys: SrtpKeys | None = None
         self.role = role
         self._path = path
         self._certificate = certificate
         self._on_closed = on_closed
-        self._carry = carry
         self._shaking: Handshake | None = None
         self._records: Records | None = None
         self._last_flight = b""
@@ -199,12 +190,11 @@ class Dtls:
             receive(packet)
 
     def send_packet(self, packet: bytes) -> None:
-        """Encrypt one packet and send it; raises ConnectionError when not connected."""
+        """Encrypt one packet and send it at once; raises ConnectionError when not connected."""
         records = self._records
         if records is None:
             raise ConnectionError("not connected")
-        if self._carry is None or not self._carry(records, packet, dtls_records.APPLICATION_DATA):
-            self._path.send(records.seal(packet))
+        self._path.send(records.seal(packet))
 
     async def stop(self) -> None:
         """Say goodbye to the peer, and know nobody."""
@@ -256,21 +246,14 @@ class Dtls:
         if self._closed:
             return
         self._closed = True
-        records, self._records = self._records, None
-        if records is not None:
-            self._say_goodbye(records)
-        self._carry = None
+        if self._records is not None:
+            with contextlib.suppress(ConnectionError):
+                self._path.send(self._records.goodbye())
+        self._records = None
         self._receive_packet = None
         self._path.close()
         on_closed, self._on_closed = self._on_closed, _nothing
         on_closed()
-
-    def _say_goodbye(self, records: Records) -> None:
-        """Behind the packets that have been carried away."""
-        carry, goodbye = self._carry, dtls_records.CLOSE_NOTIFY
-        if carry is None or not carry(records, goodbye, dtls_records.ALERT):
-            with contextlib.suppress(ConnectionError):
-                self._path.send(records.goodbye())
 
 
 class Handshake:

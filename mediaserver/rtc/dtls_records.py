@@ -81,12 +81,11 @@ class RecordKeys:
 class GcmRecords:
     """Records under AES-128-GCM; a context is made when it is first needed."""
 
-    __slots__ = ("_newest", "_next", "_nonce", "_rx", "_seen", "_tx", "exit", "keys")
+    __slots__ = ("_keys", "_newest", "_next", "_nonce", "_rx", "_seen", "_tx")
 
     def __init__(self, keys: RecordKeys, last: Record, heard: Collection[int] = ()) -> None:
         """`last` is the last encrypted record that OpenSSL has sent; `heard` numbers it was given."""
-        self.keys = keys
-        self.exit: object = None  # where the compiled outlet sends them
+        self._keys = keys
         _, number, body = last
         self._next = number + 1
         self._nonce = (int.from_bytes(body[:NONCE_BYTES], "big") + 1) & _NUMBERS
@@ -96,29 +95,23 @@ class GcmRecords:
         self._tx: AESGCM | None = None
         self._rx: AESGCM | None = None
 
-    def take_number(self) -> tuple[int, int]:
-        """Number, with the epoch above it, and nonce of a record that is sealed now."""
-        number, nonce = self._next, self._nonce
-        self._next = number + 1
-        self._nonce = (nonce + 1) & _NUMBERS
-        return number, nonce
-
     def seal(self, data: bytes, kind: int = APPLICATION_DATA) -> bytes:
         if self._tx is None:
-            self._tx = AESGCM(self.keys.tx_key)
-        size = len(data)
-        number, nonce = self.take_number()
+            self._tx = AESGCM(self._keys.tx_key)
+        size, number, nonce = len(data), self._next, self._nonce
+        self._next = number + 1
+        self._nonce = (nonce + 1) & _NUMBERS
         sealed = self._tx.encrypt(
-            _NONCE.pack(self.keys.tx_salt, nonce), data, _BOUND.pack(number, kind, VERSION, size)
+            _NONCE.pack(self._keys.tx_salt, nonce), data, _BOUND.pack(number, kind, VERSION, size)
         )
         return _SEALED.pack(kind, VERSION, number, SEALED_BYTES + size, nonce) + sealed
 
     def open(self, datagram: bytes) -> Sequence[bytes]:
         kind, _, number, length = _HEADER.unpack_from(datagram) if datagram[12:] else _NOTHING
-        if kind == APPLICATION_DATA and HEADER_BYTES + length == len(datagram):
-            data = self._open(kind, number, datagram[HEADER_BYTES:])
-            return () if data is None else (data,)
-        return self._open_all(datagram)
+        if kind != APPLICATION_DATA or HEADER_BYTES + length != len(datagram):
+            return self._open_all(datagram)
+        data = self._open(kind, number, datagram[HEADER_BYTES:])
+        return () if data is None else (data,)
 
     def _open_all(self, datagram: bytes) -> list[bytes]:
         packets = []
@@ -144,11 +137,11 @@ class GcmRecords:
         if size < 0:
             return None
         if self._rx is None:
-            self._rx = AESGCM(self.keys.rx_key)
+            self._rx = AESGCM(self._keys.rx_key)
         bound = _BOUND.pack(number, kind, VERSION, size)
         try:
             data = self._rx.decrypt(
-                self.keys.rx_salt + body[:NONCE_BYTES], body[NONCE_BYTES:], bound
+                self._keys.rx_salt + body[:NONCE_BYTES], body[NONCE_BYTES:], bound
             )
         except InvalidTag:
             return None

@@ -357,8 +357,8 @@ class Layer:
             viewers = steps[(self._turn + number) % len(steps)]
             if viewers[0] in self.followers:
                 more |= self._follow(viewers[0], now)
-            elif self._catch_up(viewers, now):
-                self.joiners.difference_update(viewers)
+            else:
+                self._catch_up(viewers, now)
             if self.clock() - now > SLICE_S:
                 self._turn += number + 1
                 return True
@@ -375,23 +375,21 @@ class Layer:
         now = self.clock()
         viewer.begin_video(self.line, index, octets)
         viewer.catch_up_from(index, media_s, now)
-        if not self._catch_up([viewer], now):
-            self.joiners.add(viewer)
+        self.joiners.add(viewer)
+        self._catch_up([viewer], now)
+        if viewer in self.joiners:
             self._arm()
 
-    def _catch_up(self, viewers: Sequence[Viewer], now: float) -> bool:
-        """Send joiners at one packet what is due to the first of them; True when they are no longer."""
-        if viewers[0].video is None:
-            return True
+    def _catch_up(self, viewers: Sequence[Viewer], now: float) -> None:
+        """Send joiners at one packet what is due to the first; then they may be none any more."""
         due_s = max(
             each.catch_up_media_s + CATCH_UP_SPEED * (now - each.catch_up_began) for each in viewers
         )
         if not self._send_apart(viewers, lambda packet: packet.media_s <= due_s):
-            return True
-        if viewers[0].position < self.line.released:
-            return False
-        self._enter(viewers)
-        return True
+            return
+        if viewers[0].position >= self.line.released:
+            self.joiners.difference_update(viewers)
+            self._enter(viewers)
 
     def _follow(self, viewer: Viewer, now: float) -> bool:
         """Send what is due to a follower, and let it go at its cut; True when there is more to do."""
@@ -440,8 +438,7 @@ class Layer:
         while position < line.released and len(packets) < CATCH_UP_PACKETS:
             packet = line.ring.get(position)
             if packet is None:  # let go of meanwhile: the ring is bounded
-                for viewer in viewers:
-                    self.skip(viewer)
+                self._skip_some(viewers)
                 return False
             if not due(packet):
                 break
@@ -455,6 +452,14 @@ class Layer:
             routes = [each.video for each in viewers if each.video is not None]
             self._sender.submit(self._replay(packets, viewers[0].payload_types[0]), routes)
         return True
+
+    def _skip_some(self, viewers: Sequence[Viewer]) -> None:
+        """As many as fit in a pass; the others when their turn comes again."""
+        began_at = self.clock()
+        for viewer in viewers:
+            self.skip(viewer)
+            if self.clock() - began_at > SLICE_S:
+                return
 
     def _replay(self, packets: Sequence[OutPacket], payload_type: int) -> list[Run]:
         """Laid out once for all who need it."""

@@ -8,8 +8,8 @@ told.
 from __future__ import annotations
 
 WINDOW_S = 0.5
-FEW_ASKED = 2
-LEAST_SHARE = 0.18  # links that lose by chance lose less, mostly
+FEW_ASKED = 3
+LEAST_SHARE = 0.25  # links that lose by chance lose less, mostly
 MOST_SHARE = 0.9  # no queue drops more of what it is just too thin for
 
 Key = tuple[bool, int]  # whether it is audio, and its number on the wire

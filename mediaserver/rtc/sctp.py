@@ -16,7 +16,6 @@ A path must not feed the peer's answer into `receive` while `flush` is still sen
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import struct
 import time
@@ -37,6 +36,7 @@ from aiortc.rtcsctptransport import (
     WEBRTC_STRING,
     WEBRTC_STRING_EMPTY,
     DataChunk,
+    ForwardTsnChunk,
     InboundStream,
     SackChunk,
 )
@@ -184,8 +184,9 @@ class Sctp(RTCSctpTransport):
     def receive(self, packet: bytes) -> None:
         """Handle one packet; raises ConnectionError when the peer broke the protocol."""
         try:
-            if len(packet) != SACK_BYTES or not self._receive_plain_sack(packet):
-                finish(super()._handle_data(packet))
+            if len(packet) == SACK_BYTES and self._receive_plain_sack(packet):
+                return
+            finish(super()._handle_data(packet))
             if len(self._sack_misordered) > INBOUND_CHUNKS:
                 raise ValueError("too much out of order")
         except HOSTILE as error:
@@ -197,7 +198,15 @@ class Sctp(RTCSctpTransport):
     def _receive_plain_sack(self, packet: bytes) -> bool:
         """Take a SACK that reports nothing missing while nothing is; False when aiortc must look."""
         tag, kind, length, tsn, window, counts = _SACK.unpack(packet)
-        if kind != SACK or length != SACK_CHUNK_BYTES or counts or self._disturbed(tsn):
+        if (
+            kind != SACK
+            or counts
+            or length != SACK_CHUNK_BYTES
+            or self._lost
+            or self._fast_recovery_exit is not None
+            or self._forward_tsn_streams
+            or (tsn - self._advanced_peer_ack_tsn) & SERIAL >= HALF
+        ):
             return False
         crc = _crc32c(packet[:8] + _NO_CHECKSUM + packet[HEADER_BYTES:])  # §6.8
         if tag != self._local_verification_tag or crc.to_bytes(4, "little") != packet[8:12]:
@@ -205,7 +214,13 @@ class Sctp(RTCSctpTransport):
         self._peer_window = window
         sent = self._sent_queue
         if len(sent) == 1 and sent[0].tsn == tsn and self._flight_size < self._cwnd:
-            self._acknowledge_all(sent.popleft(), tsn)
+            # as `_acknowledge`, when one chunk was outstanding and the window is not used up
+            last = sent.popleft()
+            self._flight_size_decrease(last)
+            self._last_sacked_tsn = self._advanced_peer_ack_tsn = tsn
+            if last._sent_count == 1 and last._sent_time is not None:
+                self._update_rto(time.time() - last._sent_time)
+            self._t3_due = _NEVER
         else:
             self._check_acknowledged(tsn)
             if (tsn - self._last_sacked_tsn) & SERIAL >= HALF:
@@ -214,23 +229,6 @@ class Sctp(RTCSctpTransport):
         if self._data_channel_queue or self._outbound_queue or self._forward_tsn_chunk:
             self._flush_open()
         return True
-
-    def _acknowledge_all(self, last: DataChunk, tsn: int) -> None:
-        """As `_acknowledge`, when one chunk was outstanding and the window is not used up."""
-        self._flight_size_decrease(last)
-        self._last_sacked_tsn = self._advanced_peer_ack_tsn = tsn
-        if last._sent_count == 1 and last._sent_time is not None:
-            self._update_rto(time.time() - last._sent_time)
-        self._t3_due = _NEVER
-
-    def _disturbed(self, tsn: int) -> bool:
-        """Whether something is lost, being recovered or abandoned."""
-        return (
-            self._lost
-            or self._fast_recovery_exit is not None
-            or bool(self._forward_tsn_streams)
-            or (tsn - self._advanced_peer_ack_tsn) & SERIAL >= HALF
-        )
 
     def _acknowledge(self, tsn: int) -> None:
         """aiortc's handling of a SACK (§6.2.1, §7.2), for one that reports no gap."""
@@ -278,6 +276,52 @@ class Sctp(RTCSctpTransport):
         self._peer_window = chunk.advertised_rwnd
         self._lost = True  # perhaps: the next flush looks
         await super()._receive_sack_chunk(chunk)
+
+    def _mark_received(self, tsn: int) -> bool:
+        """Whether it came before. aiortc sorts by number: what is lost where they wrap stays so."""
+        last = self._last_received_tsn
+        assert last is not None  # it comes with the peer's INIT
+        if (last - tsn) & SERIAL < HALF or tsn in self._sack_misordered:
+            self._sack_duplicates.append(tsn)
+            return True
+        self._sack_misordered.add(tsn)
+        self._close_gaps()
+        return False
+
+    def _close_gaps(self) -> None:
+        """Move the cumulative TSN up to the first gap."""
+        last, beyond = self._last_received_tsn, self._sack_misordered
+        assert last is not None
+        while (following := (last + 1) & SERIAL) in beyond:
+            beyond.discard(following)
+            last = following
+        self._last_received_tsn = last
+        if self._sack_duplicates:
+            self._sack_duplicates = [
+                each for each in self._sack_duplicates if (last - each) & SERIAL >= HALF
+            ]
+
+    async def _receive_forward_tsn_chunk(self, chunk: ForwardTsnChunk) -> None:
+        await super()._receive_forward_tsn_chunk(chunk)
+        self._close_gaps()
+
+    async def _send_sack(self) -> None:
+        last = self._last_received_tsn
+        assert last is not None
+        gaps: list[list[int]] = []
+        for ahead in sorted((tsn - last) & SERIAL for tsn in self._sack_misordered):
+            if gaps and gaps[-1][1] + 1 == ahead:
+                gaps[-1][1] = ahead
+            else:
+                gaps.append([ahead, ahead])
+        sack = SackChunk()
+        sack.cumulative_tsn = last
+        sack.advertised_rwnd = max(0, self._advertised_rwnd)
+        sack.duplicates = self._sack_duplicates[:]
+        sack.gaps = [(first, end) for first, end in gaps]
+        await self._send_chunk(sack)
+        self._sack_duplicates.clear()
+        self._sack_needed = False
 
     def _get_inbound_stream(self, stream_id: int) -> InboundStream:
         if stream_id >= INBOUND_STREAMS:
@@ -425,14 +469,18 @@ class Sctp(RTCSctpTransport):
         self._local_tsn = (tsn + 1) & SERIAL
         chunk = Outgoing(flags, tsn, stream, sequence, protocol, data)
         self._sent_queue.append(chunk)
-        self._flight_size += chunk._book_size
+        self._flight_size += len(data)
         chunk._in_flight = True
         chunk._sent_count = 1
         chunk._sent_time = time.time()
         if self._t3_due == _NEVER:
-            self._t3_restart()
-        with contextlib.suppress(ConnectionError):  # the session ends already
+            self._t3_due = self._spoke_at + self._rto  # `_is_quiet` has just read the clock
+            if self._t3_handle is None or self._t3_due < self._t3_wakes:
+                self._t3_wake()
+        try:
             self._send_body(chunk.wire)
+        except ConnectionError:
+            """The session ends already."""
 
     def _cut_next_message(self) -> bool:
         """Make chunks of the message queued longest; False when there is none."""

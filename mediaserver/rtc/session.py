@@ -23,9 +23,7 @@ from mediaserver.protocol import rtcp, rtp
 from mediaserver.protocol.rtp import RtpPacket
 from mediaserver.protocol.sdp_fragment import Credentials, Fragment, Section
 from mediaserver.rtc.address import Address, shown
-from mediaserver.rtc.compiled_records import Outlet
 from mediaserver.rtc.dtls import Certificate, DataChannels, Dtls, DtlsRole, IcePath
-from mediaserver.rtc.dtls_records import GcmRecords, Records
 from mediaserver.rtc.srtp import Srtp
 
 log = logging.getLogger("hawker.rtc")
@@ -75,7 +73,6 @@ class Session:
         close: Callable[[Session, str], None],
         now: float,
         sctp: tuple[int, int] | None,
-        outlet: Outlet | None = None,
     ) -> None:
         self.id = secrets.token_urlsafe(16)  # who knows it may end the session
         self.label = self.id[:6]  # for the log
@@ -96,9 +93,7 @@ class Session:
         self._close = close
         self._sctp = sctp
         self._path = IcePath(self.send)
-        self._outlet = outlet
-        carry = None if outlet is None else self._carry
-        self._dtls = Dtls(self._path, certificate, role, self._on_dtls_closed, carry)
+        self._dtls = Dtls(self._path, certificate, role, self._on_dtls_closed)
         self._reachable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._connecting: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(
             self._connect(), name=f"rtc {self.label}"
@@ -194,12 +189,6 @@ class Session:
             self.channels = None
         await self._dtls.stop()
         self._path.close()
-
-    def _carry(self, records: Records, packet: bytes, kind: int) -> bool:
-        outlet, address = self._outlet, self.address
-        if outlet is None or address is None or not isinstance(records, GcmRecords):
-            return False
-        return outlet.put(address, records, packet, kind)
 
     def _add_credentials(self) -> None:
         # RFC 8839 §5.4: at least 24 and 128 random bits, of letters and digits

@@ -28,7 +28,6 @@ from mediaserver.rtc.candidates import candidates, own_addresses
 from mediaserver.rtc.checks import Check
 from mediaserver.rtc.compiled_carrier import Compiled
 from mediaserver.rtc.compiled_receive import Opened
-from mediaserver.rtc.compiled_records import Outlet
 from mediaserver.rtc.datagrams import DATAGRAM_BYTES, Batches, datagrams
 from mediaserver.rtc.dtls import Certificate, Certificates, DtlsRole
 from mediaserver.rtc.ice_tcp import IceTcp
@@ -81,7 +80,6 @@ class Transport:
         self._sweep_timer: asyncio.TimerHandle | None = None
         self.tcp: IceTcp | None = None
         self._opened: Opened | None = None
-        self._outlet: Outlet | None = None  # of data channels' packets
         self.admission = Admission(self.max_per_address)
 
     async def start(self) -> None:
@@ -89,8 +87,6 @@ class Transport:
         self._socket, stream = open_sockets(self.host, self.port)
         self.port = self._socket.getsockname()[1]
         self.sender = Sender(self._socket, self.clock, self.carrier)
-        if self.carrier is not None:
-            self._outlet = Outlet(self.carrier, self._socket.fileno(), self._count_lost)
         self._datagrams = datagrams(self._socket, self.clock)
         if self.carrier is not None and isinstance(self._datagrams, Batches):
             library = self.carrier.library
@@ -115,11 +111,10 @@ class Transport:
         if self.tcp is not None:
             await self.tcp.stop()
         self.sender.close()
-        if self._outlet is not None:
-            self._outlet.close()
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
         if self._opened is not None:
             self._opened.close()
+            self._opened = None
         self._socket.close()
 
     @property
@@ -157,7 +152,6 @@ class Transport:
             self.close,
             self.clock(),
             sctp,
-            self._outlet,
         )
         self.sessions[session.id] = session
         self._by_ufrag[session.ufrag] = session
@@ -294,9 +288,6 @@ class Transport:
             session.on_dtls(data)
         else:
             self.dropped.other += 1
-
-    def _count_lost(self, count: int) -> None:
-        self.sender.errors += count
 
     def _refuse(self) -> None:
         self.dropped.bad_srtp += 1

@@ -338,6 +338,7 @@ async def test_health_and_where_to_publish_answer_as_their_models_say() -> None:
         Path("not/installed.js"),
         room_exists=lambda room: asyncio.sleep(0, True),
         rtmp_server=lambda host: f"rtmp://{host}:1935/live",
+        srt_server=lambda host: f"srt://{host}:8890",
         https_origin=lambda host: None,
     )
     app = web.Application()

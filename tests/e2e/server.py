@@ -129,13 +129,16 @@ async def running(data: Path, *settings: str, command: str = "serve") -> AsyncIt
 
 
 @asynccontextmanager
-async def program(*command: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A publisher's process, ended with the block."""
+async def program(
+    *command: str, environment: dict[str, str] | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A publisher's process, ended with the block; `environment` where it is not ours."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
+        env=environment,
     )
     assert process.stderr is not None
     output: list[str] = []

@@ -34,7 +34,9 @@ async def test_the_host_adds_watches_stops_and_deletes_a_platform(
             await sign_in(page)
             await add(page, f"rtmp://127.0.0.1:{port}/live")
             row = page.get_by_test_id("restream-list").get_by_role("listitem")
-            await expect(row).to_contain_text(re.compile(r"Live[\s\S]*\d\.\d\d Mbit/s"), timeout=WAIT_MS)
+            await expect(row).to_contain_text(
+                re.compile(r"Live[\s\S]*\d\.\d\d Mbit/s"), timeout=WAIT_MS
+            )
             await expect(row).to_contain_text("key …-key")
             assert KEY not in await page.content()
             for script in (OVERFLOWING, SMALL_TARGETS, UNNAMED):

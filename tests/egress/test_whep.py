@@ -674,7 +674,7 @@ async def test_in_a_thin_link_sound_is_whole_and_picture_is_never_a_second_late(
             picture = received.late_s(broadcast.video)[shown:]
             assert viewer.skips >= 3
             assert len(sound) >= 50 * THIN_S - 2
-            assert sorted(sound)[round(0.98 * len(sound))] < 0.9
+            assert sorted(sound)[round(0.98 * len(sound))] < 0.95
             assert max(sound) < 1.15  # it waits in the player for what the full queue lost
             assert len(picture) > 40
             assert max(picture) < 1.0

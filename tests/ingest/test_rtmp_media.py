@@ -87,13 +87,13 @@ def frame(number: int, data: bytes, composition_ms: int = 0) -> bytes:
     return serialize_video(TrackTag(CODED_FRAMES, b"avc1", data, number, composition_ms), 1)
 
 
-async def test_further_tracks_are_renditions_named_by_their_height(show: Show) -> None:
+async def test_further_tracks_are_renditions_named_by_height_and_number(show: Show) -> None:
     header = VideoTag(SEQUENCE_HEADER, True, 0, CONFIG_360).serialize()
     show.video(0, header, start(1, CONFIG_120))
     show.video(0, IDR_TAG, frame(1, IDR_DATA))
     show.video(40, SLICE_TAG, frame(1, SLICE_DATA))
-    assert sorted(show.written) == ["show", "show/120p"]
-    whole, small = show.written["show"], show.written["show/120p"]
+    assert sorted(show.written) == ["show", "show/120p-1"]
+    whole, small = show.written["show"], show.written["show/120p-1"]
     assert [(each.dts, each.keyframe) for each in small] == [(0, True), (3600, False)]
     assert [each.wallclock_ms for each in whole] == [each.wallclock_ms for each in small]
     assert (whole[0].track.height, small[0].track.height) == (360, 120)
@@ -105,7 +105,7 @@ async def test_the_largest_picture_is_the_stream_itself(show: Show) -> None:
     show.video(0, AVC_HEADER, start(2, CONFIG_360))
     show.video(0, IDR_TAG, frame(2, IDR_DATA))
     assert [each.track.height for each in show.written["show"]] == [360]
-    assert [each.track.height for each in show.written["show/120p"]] == [120]
+    assert [each.track.height for each in show.written["show/120p-0"]] == [120]
 
 
 async def test_a_larger_track_of_another_codec_does_not_stand_in_for_the_default_one(
@@ -117,7 +117,7 @@ async def test_a_larger_track_of_another_codec_does_not_stand_in_for_the_default
     show.video(0, IDR_TAG)
     show.video(0, serialize_video(TrackTag(CODED_FRAMES, b"hvc1", hevc.payload, 1), 1))
     assert [each.track.codec for each in show.written["show"]] == ["h264"]
-    assert [each.track.codec for each in show.written["show/178p"]] == ["h265"]
+    assert [each.track.codec for each in show.written["show/178p-1"]] == ["h265"]
 
 
 async def test_several_tracks_may_come_in_one_message(show: Show) -> None:
@@ -127,19 +127,19 @@ async def test_several_tracks_may_come_in_one_message(show: Show) -> None:
     show.video(0, serialize_video_tracks(starts, 1), serialize_video_tracks(frames, 1))
     assert {name: len(found) for name, found in show.written.items()} == {
         "show": 1,
-        "show/120p": 1,
+        "show/120p-1": 1,
     }
 
 
-async def test_a_rendition_begins_with_a_keyframe_and_two_of_one_height_have_two_names(
+async def test_a_rendition_begins_with_a_keyframe_and_two_of_one_height_are_two(
     show: Show,
 ) -> None:
     show.video(0, start(0, CONFIG_360), start(1, CONFIG_120), start(2, CONFIG_120))
     for number in (0, 1, 2):
         show.video(0, frame(number, IDR_DATA if number else SLICE_DATA))
     show.video(40, frame(3, SLICE_DATA), frame(1, SLICE_DATA))
-    assert sorted(show.written) == ["show", "show/120p", "show/120p-2"]
-    assert [each.keyframe for each in show.written["show/120p"]] == [True, False]
+    assert sorted(show.written) == ["show", "show/120p-1", "show/120p-2"]
+    assert [each.keyframe for each in show.written["show/120p-1"]] == [True, False]
 
 
 async def test_b_frames_of_a_further_track_have_their_display_times(show: Show) -> None:
@@ -147,9 +147,9 @@ async def test_b_frames_of_a_further_track_have_their_display_times(show: Show) 
     for index, composition_ms in enumerate((40, 120, 40, 0)):
         data = SLICE_DATA if index else IDR_DATA
         show.video(index * 40, frame(0, data, composition_ms), frame(1, data, composition_ms))
-    whole, small = show.written["show"], show.written["show/120p"]
+    whole, small = show.written["show"], show.written["show/120p-1"]
     assert [(each.dts, each.pts) for each in whole] == [(each.dts, each.pts) for each in small]
-    stream = show.hub.get("show/120p")
+    stream = show.hub.get("show/120p-1")
     assert stream is not None
     assert stream.reordered
 

@@ -44,6 +44,7 @@ async def serving(
         hls_js,
         room_exists=_exists,
         rtmp_server=lambda host: f"rtmp://{host}:1935/live",
+        srt_server=lambda host: f"srt://{host}:8890",
         https_origin=lambda host: https_origin and https_origin.format(host),
     )
     app = web.Application()

@@ -51,6 +51,7 @@ async def serving(described: dict[str, Any] | None) -> AsyncIterator[Client]:
         Path("not/installed.js"),
         room_exists=_no_room,
         rtmp_server=lambda host: None,
+        srt_server=lambda host: None,
         https_origin=lambda host: None,
     )
     app = web.Application()

@@ -139,6 +139,7 @@ async def test_publish_info_names_the_host_that_the_browser_used(host: str) -> N
         name = host.removesuffix(":8080")
         assert await reply.json() == {
             "rtmp_server": f"rtmp://{name}:1935/live",
+            "srt_server": f"srt://{name}:8890",
             "whip_url": f"http://{host}/whip",
             "https_studio_url": f"https://{name}:8443/studio/show",
         }

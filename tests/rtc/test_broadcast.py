@@ -216,6 +216,29 @@ async def test_a_joiner_whose_packets_were_let_go_meanwhile_asks_for_a_keyframe(
 
 
 @virtual_time
+async def test_many_joiners_whose_packets_were_let_go_are_told_some_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Stage(obedient=True) as stage:
+        await stage.play(1.9, sound=False)
+        joined = [stage.join() for _ in range(12)]
+        layer, looks = stage.broadcast.source, itertools.count()
+        layer.clock = lambda: now() + next(looks) * SLICE_S / 4
+        monkeypatch.setattr(line_module, "RING_BYTES", 20_000)
+        left = set()
+        for _ in range(40):
+            await stage.play(TICK_S, sound=False)
+            left.add(len(layer.joiners))
+        assert left & set(range(1, 12))  # not all in one turn of the loop
+        assert 0 in left
+        monkeypatch.undo()
+        await stage.play(1.0, sound=False)
+        for player, viewer in joined:
+            assert routes_of(stage.broadcast, viewer) == 1
+            assert slices(access_units(player.video))[-1] == stage.pictures.payloads[-1]
+
+
+@virtual_time
 async def test_a_viewer_of_sound_alone_neither_waits_nor_asks() -> None:
     with Stage(Pictures(gop=10_000)) as stage:
         await stage.play(3.0)

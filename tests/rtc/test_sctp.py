@@ -359,6 +359,25 @@ async def test_numbers_that_pass_their_end_begin_again_without_a_stop() -> None:
         assert both.sctp._local_tsn < 0x1000
 
 
+@virtual_time
+@pytest.mark.parametrize("lost", [0, 1, 3, 5])  # 3 is the number before the first after the end
+async def test_what_is_lost_where_numbers_begin_again_is_sent_again_and_heard(lost: int) -> None:
+    def near_the_end(both: Two) -> None:
+        peer = both.peer
+        peer._local_tsn = 0xFFFFFFFC
+        peer._last_sacked_tsn = peer._advanced_peer_ack_tsn = 0xFFFFFFFB
+
+    async with two(near_the_end) as both:
+        sent = [f"{number}" for number in range(12)]
+        for number, message in enumerate(sent):
+            both.back.lose(1.0 if number == lost else 0.0, 1)
+            both.channels[RELIABLE].send(message)
+            await asyncio.sleep(0.05)
+        await until(lambda: len(both.received[RELIABLE]) == len(sent))
+        assert both.received[RELIABLE] == sent
+        assert both.sctp._last_received_tsn == 7 and not both.sctp._sack_misordered
+
+
 # -- windows -------------------------------------------------------------------------------------
 
 

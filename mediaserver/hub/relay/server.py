@@ -4,7 +4,8 @@ A subscription is an ordinary hub Reader: while the client does not take what wa
 fills, skips to the next keyframe and counts it. So what waits for one client is bounded by its
 readers' bounds plus WRITE_HIGH_BYTES. A connection that breaks leaves the renditions it published as
 they are: their readers see a gap until the restarted worker goes on; a channel that is closed in
-words ends them.
+words ends them. Whoever publishes one is told whether it is read, so that it can be made on demand, and
+what its viewers ask for: keyframes, another bitrate.
 
 Who closes whom: the server closes its connections, a connection its readers.
 """

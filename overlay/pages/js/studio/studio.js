@@ -125,7 +125,7 @@ async function start() {
 
   const info = await publishInfo();
   const readKey = () => key.value.trim();
-  const obs = startObsPanel({ info, readKey });
+  const obs = startObsPanel({ room, info, readKey });
   const camera = startCameraPanel({ room, info, readKey });
   panels.push(obs, camera);
 

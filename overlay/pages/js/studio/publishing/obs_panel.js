@@ -1,11 +1,13 @@
-// What to type into OBS, for RTMP and for WHIP, ready to copy.
+// What to type into OBS, for RTMP, WHIP and SRT, ready to copy; or a profile that spares the typing.
 
 import { t } from "../../language.js";
+import { obsProfile } from "./obs_profile.js";
 
 const $ = (id) => document.getElementById(id);
 
 /** info: the server's publish-info. readKey(): the stream key. */
-export function startObsPanel({ info, readKey }) {
+export function startObsPanel({ room, info, readKey }) {
+  const servers = { rtmp: info.rtmp_server, whip: info.whip_url, srt: info.srt_server };
   let way = info.rtmp_server ? "rtmp" : "whip";
 
   const showWords = () => {
@@ -14,9 +16,15 @@ export function startObsPanel({ info, readKey }) {
     $("obs-key-label").textContent = t(whip ? "obs_token" : "obs_key");
     $("recipe-audio").textContent = t(whip ? "recipe_audio_whip" : "recipe_audio_rtmp");
   };
-  const showKey = () => ($("obs-key").value = readKey());
+  const showKey = () => {
+    const key = readKey(), srt = way === "srt";
+    $("obs-server").value = srt ? `${servers.srt}?streamid=publish:${key}` : (servers[way] ?? "");
+    $("obs-server").type = srt ? "password" : "text"; // there the key stands in the address
+    $("obs-key").value = srt ? "" : key;
+    $("obs-key").closest(".field").hidden = srt;
+    $("obs-profile").disabled = !key;
+  };
   const show = () => {
-    $("obs-server").value = (way === "whip" ? info.whip_url : info.rtmp_server) ?? "";
     for (const button of document.querySelectorAll("[data-way]")) {
       button.setAttribute("aria-pressed", String(button.dataset.way === way));
     }
@@ -25,12 +33,22 @@ export function startObsPanel({ info, readKey }) {
   };
 
   for (const button of document.querySelectorAll("[data-way]")) {
-    button.hidden = button.dataset.way === "rtmp" && !info.rtmp_server;
+    button.hidden = !servers[button.dataset.way];
     button.addEventListener("click", () => {
       way = button.dataset.way;
       show();
     });
   }
+  $("obs-profile").hidden = !info.rtmp_server;
+  $("obs-profile").addEventListener("click", () => {
+    const configurationUrl = new URL("/v1/obs/client-configuration", location.href).href;
+    const file = obsProfile({ room, server: info.rtmp_server, key: readKey(), configurationUrl });
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(file);
+    link.download = `hawker-${room}-obs-profile.zip`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  });
   show();
   return { showWords, showKey };
 }
