@@ -28,6 +28,7 @@ SETTINGS = (
     *(f"{part}.port=0" for part in ("http", "rtmp", "webrtc", "srt")),
     "http.https_port=-1",
     "rtmps.port=-1",
+    "slate.enabled=false",  # what is counted is what publishers send
     "log.level=warning",
 )
 

@@ -145,6 +145,7 @@ class Channel(Section):
 
 
 class Slate(Section):
+    enabled: bool = True
     picture: str = ""
 
     @field_validator("picture")

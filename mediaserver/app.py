@@ -270,9 +270,10 @@ class App:
         self._stack.push_async_callback(self.restreams.close)
         self.channels = Channels(hub, config.channel.folder(config.data.dir))
         self._stack.push_async_callback(self.channels.close)
-        slate = Slate(hub, config.slate.path)
-        slate.start()
-        self._stack.push_async_callback(slate.close)
+        if config.slate.enabled:
+            slate = Slate(hub, config.slate.path)
+            slate.start()
+            self._stack.push_async_callback(slate.close)
         self.doctor = Doctor(
             hub,
             bitrate_kbps=config.limits.publisher_bitrate_kbps,

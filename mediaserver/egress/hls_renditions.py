@@ -21,7 +21,8 @@ from mediaserver.packager.rendition import HlsSettings
 from mediaserver.packager.video_codecs import VIDEO_CODECS
 
 PICTURES: frozenset[Kind] = frozenset({"video"})
-MENDED = "mended"  # for WebRTC: HLS carries the source as it is
+MENDED = "mended"  # of the source's size, made for WebRTC
+HIGH = 100  # profile_idc
 FIRST_S = 8.0  # a group of pictures of the source, one of the rendition, and its encoder's start
 IDLE_S = 20.0  # three target durations of the longest
 SWEEP_S = 2.0
@@ -63,7 +64,7 @@ class HlsRenditions:
             suffix: track
             for name, stream in self._hub.streams.items()
             if name.startswith(f"{room}/")
-            and (suffix := name.removeprefix(f"{room}/")) != MENDED
+            and self._offers(room, suffix := name.removeprefix(f"{room}/"))
             and (track := stream.tracks.get("video")) is not None
             and track.codec in VIDEO_CODECS
         }
@@ -75,7 +76,8 @@ class HlsRenditions:
 
         `discontinuity` is the source's counter now: players line renditions up by it.
         """
-        rendition = self._wanted(f"{room}/{suffix}", discontinuity)
+        offered = self._offers(room, suffix)
+        rendition = self._wanted(f"{room}/{suffix}", discontinuity) if offered else None
         if rendition is None:
             return None
         try:
@@ -98,12 +100,20 @@ class HlsRenditions:
         await asyncio.gather(*feeds, return_exceptions=True)
         self._read.clear()
 
+    def _offers(self, room: str, suffix: str) -> bool:
+        """Not what was mended for WebRTC alone: HLS carries the source as it is."""
+        if suffix != MENDED:
+            return True
+        source = self._hub.get(room)
+        video = source.tracks.get("video") if source is not None else None
+        return video is not None and not _plays_everywhere(video)
+
     def _wanted(self, name: str, discontinuity: int) -> Rendition | None:
         now = self._clock()
         rendition = self._read.get(name)
         if rendition is None or rendition.stream.removed:
             stream = self._hub.get(name)
-            if stream is None or name.endswith(f"/{MENDED}") or "video" not in stream.tracks:
+            if stream is None or "video" not in stream.tracks:
                 return None
             muxer = Muxer(secrets.token_hex(8), self._settings, discontinuity)
             rendition = self._read[name] = Rendition(stream, muxer, now)
@@ -155,3 +165,8 @@ class HlsRenditions:
             codecs=(VIDEO_CODECS[track.codec].name(track.config), *sound),
             resolution=(track.width, track.height),
         )
+
+
+def _plays_everywhere(video: Track) -> bool:
+    """Whether every browser has a decoder: for H.264, up to High (AVCProfileIndication)."""
+    return video.codec == "h264" and (len(video.config) < 2 or video.config[1] <= HIGH)

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from mediaserver.media import Codec, Packet, Track
 from mediaserver.protocol.aac import audio_track
 from mediaserver.protocol.opus import OpusHead, opus_track
+from mediaserver.transcode.loudness import LoudnessMeter
 
 RATE = 48_000  # of both outputs
 RESYNC_S = 0.015  # below one Opus or AAC frame, so that a lost one is noticed at once
@@ -81,6 +82,7 @@ class AudioBridge:
         self.track = track
         self.corrupt = 0  # packets that no decoder took
         self.resyncs = 0  # times that silence was put in or samples were left out
+        self.meter = LoudnessMeter()
         self._decoder = _decoder(track)
         self._chain: _Chain | None = None
 
@@ -90,6 +92,7 @@ class AudioBridge:
         epoch_ms = packet.wallclock_ms - packet.pts * 1000 / self.track.clock_rate
         converted: list[Packet] = []
         for frame in self._decode(packet.payload):
+            self.meter.take(frame)
             chain = self._chain_for(frame, start)
             self.resyncs += chain.resynchronise(start)
             for encoded in chain.encode(frame):

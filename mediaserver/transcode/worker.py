@@ -63,6 +63,8 @@ class StreamBridge:
             if self._last_pts is None or converted.pts > self._last_pts:
                 self._last_pts = converted.pts
                 await self._rendition.write(converted)
+        for name, value in self._bridge.meter.readings().items():
+            self._rendition.measured(name, value)
 
     def _change(self, track: Track) -> None:
         self._report()

@@ -28,6 +28,7 @@ MESSAGES: list[wire.Message] = [
     wire.Wanted(7, True),
     wire.Bitrate(7, 2_500_000),
     wire.Noticed(7, "LadderOverloaded", "warning", "slow", "慢", "wait", "等"),
+    wire.Measured(7, "loudness_lufs", -16.25),
 ]
 _64_bits = st.integers(-(2**63), 2**63 - 1)
 

@@ -227,6 +227,10 @@ class RelayPublication:
         words = text["en"], text["zh"], fix["en"], fix["zh"]
         self._client._send(wire.Noticed(self._channel, notice.code, notice.severity, *words))
 
+    def measured(self, name: str, value: float) -> None:
+        """Tell a figure of the parent stream, one of wire.MEASURES."""
+        self._client._send(wire.Measured(self._channel, name, value))
+
     async def write(self, packet: Packet) -> None:
         """Send one packet with the stream's own timestamps; waits while the socket is full.
 

@@ -126,6 +126,7 @@ class _Connection:
             wire.Media: self._on_media,
             wire.KeyframeWanted: self._on_keyframe_wanted,
             wire.Noticed: self._on_noticed,
+            wire.Measured: self._on_measured,
         }
         writer.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
 
@@ -230,6 +231,11 @@ class _Connection:
             fix = {"en": message.fix_en, "zh": message.fix_zh}
             severity = cast(Literal["info", "warning", "error"], message.severity)
             publication.parent.notice(Notice(message.code, severity, text, fix))
+
+    def _on_measured(self, message: wire.Measured) -> None:
+        publication = self._publication(message.channel)
+        if publication is not None:
+            publication.parent.measured[message.name] = message.value
 
     def _publication(self, channel: int) -> _Publication | None:
         """None where it has ended: what was under way when the client heard of it is dropped."""

@@ -8,6 +8,7 @@ payload and about 30 bytes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from typing import Any, cast, get_args
@@ -18,11 +19,13 @@ from mediaserver.errors import ProtocolError
 from mediaserver.hub.relay.frames import FrameReader, frame
 from mediaserver.media import Codec, Kind, Packet, Track
 
-VERSION = 3
+VERSION = 4
 MAX_FIELDS = 64  # no array on this wire is longer
 MAX_TRACKS = 8  # of a channel; one per kind is used
 MAX_CHANNEL = 1 << 31
 MAX_BITS_PER_S = 1 << 30  # more than any encoder is asked for
+
+MEASURES = ("loudness_lufs", "loudness_now_lufs")
 
 _KINDS: tuple[Kind, ...] = ("video", "audio")
 _CODECS: tuple[Codec, ...] = get_args(Codec)
@@ -127,6 +130,15 @@ class Noticed:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """Client: a figure of the stream whose rendition is on `channel`; `name` is one of MEASURES."""
+
+    channel: int
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class NewTrack:
     """Either: what `number` means in `channel` from here on.
 
@@ -174,6 +186,7 @@ Message = (
     | Wanted
     | Bitrate
     | Noticed
+    | Measured
 )
 
 
@@ -237,6 +250,18 @@ def _severity(value: object) -> str:
     return str(value)
 
 
+def _measure(value: object) -> str:
+    if value not in MEASURES:
+        raise ProtocolError("an unknown figure on the relay")
+    return str(value)
+
+
+def _finite(value: object) -> float:
+    if type(value) is not float or not math.isfinite(value):
+        raise ProtocolError("a relay field is not a finite number")
+    return value
+
+
 def _list(value: object) -> list[Any]:
     if type(value) is not list:
         raise ProtocolError("a relay field is not an array")
@@ -281,6 +306,7 @@ _MESSAGES: tuple[tuple[type[Any], tuple[_Check, ...]], ...] = (
     (Wanted, (_channel, _boolean)),
     (Bitrate, (_channel, _bits_per_s)),
     (Noticed, (_channel, _string, _severity, _string, _string, _string, _string)),
+    (Measured, (_channel, _measure, _finite)),
 )
 _NUMBERS = {message: number for number, (message, _) in enumerate(_MESSAGES)}
 
