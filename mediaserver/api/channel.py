@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Protocol
 from aiohttp import web
 from pydantic import AwareDatetime, Field
 
+from commerce.errors import NotFound
 from commerce.timestamps import rfc3339
 from mediaserver.api.auth import require
 from mediaserver.api.operation import operation
@@ -52,13 +53,16 @@ class NewChannel(Strict):
 
 
 class ChannelDocument(Strict):
-    """`item` is the place in `files` of what plays; `problem`: what could not be played last."""
+    """`item` is the place in `files` of what plays; `problem`: what could not be played last.
+
+    `state` is null where the room has no channel; `available` are the files there are to choose from.
+    """
 
     room: str
     files: list[str]
     loop: bool
     starts_at: str | None
-    state: Literal["waiting", "playing", "ended"]
+    state: Literal["waiting", "playing", "ended"] | None
     item: int | None
     problem: str | None
     available: list[str]
@@ -103,19 +107,19 @@ class ChannelApi:
         plan = self._plan(room, tuple(wanted.files), wanted.loop, _utc_ms(wanted.starts_at))
         await self._plans.put(plan)
         await play(self._channels, plan)
-        return self._reply(plan)
+        return self._reply(room, plan)
 
     @operation(
         "See a room's channel, and the files there are",
         TAG,
         auth="rooms.inspect",
         reply=ChannelDocument,
-        errors={404: "room_not_found channel_not_found"},
+        errors={404: "room_not_found"},
     )
     async def _get(self, request: web.Request) -> web.Response:
         room = request.match_info["room"]
         await require(request, "rooms.inspect", room=room)
-        return self._reply(await self._plans.get(room))
+        return self._reply(room, await self._planned(room))
 
     @operation(
         "End a room's channel",
@@ -131,20 +135,33 @@ class ChannelApi:
         await self._channels.stop(room)
         return web.Response(status=204, headers=NO_STORE)
 
-    def _reply(self, plan: ChannelPlan) -> web.Response:
-        status = self._channels.status(plan.room) or Status("ended")
+    async def _planned(self, room: str) -> ChannelPlan | None:
+        try:
+            return await self._plans.get(room)
+        except NotFound as error:
+            if error.code != "channel_not_found":
+                raise
+            return None
+
+    def _reply(self, room: str, plan: ChannelPlan | None) -> web.Response:
+        body = {"room": room, **self._planned_members(room, plan)}
+        body["available"] = self._channels.available()
+        return web.json_response(body, headers=NO_STORE)
+
+    def _planned_members(self, room: str, plan: ChannelPlan | None) -> dict[str, object]:
+        if plan is None:
+            nothing = dict.fromkeys(("starts_at", "state", "item", "problem"))
+            return {"files": [], "loop": False, **nothing}
+        status = self._channels.status(room) or Status("ended")
         starts_at_ms = plan.starts_at_ms
-        body = {
-            "room": plan.room,
+        return {
             "files": [*plan.files],
             "loop": plan.loop,
             "starts_at": None if starts_at_ms is None else rfc3339(starts_at_ms),
             "state": status.state,
             "item": status.item,
             "problem": status.problem,
-            "available": self._channels.available(),
         }
-        return web.json_response(body, headers=NO_STORE)
 
 
 async def play(channels: Channels, plan: ChannelPlan) -> None:

@@ -44,9 +44,16 @@ def _quality(stream: Stream, patient: Patient) -> dict[str, object]:
         "keyframe_interval_s": round(vitals.keyframe_interval_s, 2),
         "video_bps": vitals.video_bps,
         "audio_bps": vitals.audio_bps,
+        "loudness_lufs": _lufs(stream, "loudness_lufs"),
+        "loudness_now_lufs": _lufs(stream, "loudness_now_lufs"),
         "av_drift_ms": round(vitals.drift_ms),
         "clock_jumps": stream.timeline.jumps,
         "frames": vitals.frames,
         "outages": patient.outages,
         "away_s": round(patient.away_s, 1),
     }
+
+
+def _lufs(stream: Stream, name: str) -> float | None:
+    measured = stream.measured.get(name)
+    return None if measured is None else round(measured, 1)

@@ -80,6 +80,10 @@ class QualityDocument(BaseModel):
     keyframe_interval_s: float
     video_bps: int
     audio_bps: int
+    loudness_lufs: float | None = Field(
+        description="by EBU R128 over the last minute; null before 10 s of AAC or Opus"
+    )
+    loudness_now_lufs: float | None = Field(description="of the last 3 s")
     av_drift_ms: int = Field(description="of sound against picture since the publisher began")
     clock_jumps: int
     frames: int

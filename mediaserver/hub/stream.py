@@ -66,7 +66,9 @@ class Stream:
     reordered: bool = False  # pts ran against decode order: the source has B-frames
     tracks: dict[Kind, Track] = field(default_factory=dict)
     notices: dict[str, Notice] = field(default_factory=dict)
-    measured: dict[str, float] = field(default_factory=dict)  # by who decodes it: relay.wire.MEASURES
+    measured: dict[str, float] = field(
+        default_factory=dict
+    )  # by who decodes it: relay.wire.MEASURES
     counters: Counters = field(default_factory=Counters)
     on_keyframe_request: Callable[[], None] | None = None
     on_read: Callable[[bool], None] | None = None  # whether anybody reads it, at each change

@@ -2,8 +2,9 @@
 
 asyncio reads each socket when something has come for it, which with a thousand publishers is one message
 at a time, each with the whole way through the loop. Here one callback reads what is ready, of BATCH
-sockets at most before the loop gets its turn; after a round of BUSY or more it naps for NAP_S, and the
-next read brings more at once. With few publishers nothing waits. Linux only (epoll(7)).
+sockets at most before the loop gets its turn. After a round, each socket once, that had BUSY or more, it
+naps, the longer the more there were, and the next round brings more of each. With few publishers nothing
+waits. Linux only (epoll(7)).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ READ_BYTES = 64 << 10
 BATCH = 64  # sockets: 0.6 ms with a message each
 BUSY = 16
 NAP_S = 0.005  # viewers have it later by half of that on average
+NAP_GROWS = 64  # sockets of a round: with twice as many it naps twice as long,
+MAX_NAP_S = 0.025  # but never longer than most frames last
 
 
 class Poller:
@@ -74,10 +77,11 @@ class Poller:
 
     def _go_on(self, count: int) -> None:
         self._round += count
-        if count == BATCH:
+        if count == BATCH and self._round < len(self._transports):
             self._later(self._loop.call_soon(self._read))
         elif self._round >= BUSY:
-            self._later(self._loop.call_later(NAP_S, self._wake))
+            nap_s = min(MAX_NAP_S, NAP_S * max(1.0, self._round / NAP_GROWS))
+            self._later(self._loop.call_later(nap_s, self._wake))
         elif self._timer is not None:
             self._timer = None
             self._loop.add_reader(self._epoll.fileno(), self._wake)

@@ -1,8 +1,8 @@
 """How loud a stream sounds: EBU R128, by libavfilter's `ebur128`, of frames as they are decoded.
 
-The filter gives the momentary loudness (400 ms) every 100 ms: the gating blocks of ITU-R BS.1770-4. They are
-integrated here over the last WINDOW_S, not over the whole show, so that a fader that was moved shows
-within a minute. Mono counts as it is heard, from two loudspeakers.
+The filter gives the momentary loudness (400 ms) every 100 ms: the gating blocks of ITU-R BS.1770-4.
+They are integrated here over the last WINDOW_S, not over the whole show, so that a fader that was moved
+shows within a minute. Mono counts as it is heard, from two loudspeakers.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from av.filter import Graph
 BLOCKS_PER_S = 10
 WINDOW_S = 60
 SETTLED_S = 10  # less than this is no figure to judge by
+SHORT_TERM_S = 3  # of EBU Tech 3341
 SILENCE_LUFS = -70.0  # the absolute gate of BS.1770: nothing below it is counted, or told apart
 RELATIVE_GATE_LU = 10.0
 
@@ -25,7 +26,7 @@ class LoudnessMeter:
     """Takes every frame of a track; loudness in LUFS."""
 
     def __init__(self) -> None:
-        self.short_term = SILENCE_LUFS  # of the last 3 s
+        self._short_term = SILENCE_LUFS
         self._blocks: deque[float] = deque(maxlen=WINDOW_S * BLOCKS_PER_S)
         self._unread = 0  # blocks since the last readings
         self._graph: Graph | None = None
@@ -41,18 +42,21 @@ class LoudnessMeter:
                 self._graph = None
                 return
             self._blocks.append(momentary)
-            self.short_term = max(short_term, SILENCE_LUFS)
+            self._short_term = max(short_term, SILENCE_LUFS)
             self._unread += 1
 
     def readings(self) -> dict[str, float]:
-        """Once a second of sound what is known by now, by the names of the relay; else nothing."""
+        """Once a second of sound what is known by now, by its name in relay.wire; else nothing."""
         if self._unread < BLOCKS_PER_S:
             return {}
         self._unread = 0
-        known = {"loudness_now_lufs": self.short_term}
-        if (integrated := self.integrated) is not None:
-            known["loudness_lufs"] = integrated
-        return known
+        known = {"loudness_now_lufs": self.short_term, "loudness_lufs": self.integrated}
+        return {name: value for name, value in known.items() if value is not None}
+
+    @property
+    def short_term(self) -> float | None:
+        """Of the last 3 s; None before."""
+        return self._short_term if len(self._blocks) >= SHORT_TERM_S * BLOCKS_PER_S else None
 
     @property
     def integrated(self) -> float | None:

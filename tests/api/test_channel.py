@@ -19,7 +19,9 @@ async def test_a_planned_channel_is_on_the_air_and_comes_back_after_a_restart(
     path = "/v1/rooms/show/channel"
     async with running(tmp_path) as server:
         key = await server.room()
-        async with server.http.get(f"{server.url}{path}", headers=HEADERS) as reply:
+        none = await server.api("GET", path)
+        assert (none["state"], none["files"], none["available"]) == (None, [], ["loop.mp4"])
+        async with server.http.delete(f"{server.url}{path}", headers=HEADERS) as reply:
             assert (reply.status, (await reply.json())["code"]) == (404, "channel_not_found")
         for files in (["missing.mp4"], ["../secret.mp4"], []):
             plan = {"files": files, "loop": True}

@@ -10,12 +10,9 @@ import asyncio
 from asyncio import FIRST_COMPLETED
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import cast
 
 import av
 import numpy as np
-from av.audio.codeccontext import AudioCodecContext
-from av.video.codeccontext import VideoCodecContext
 
 from benchmarks.webrtc_client import AUDIO_PAYLOAD_TYPE, VIDEO_PAYLOAD_TYPE, WebRtcClient
 from mediaserver.media import OPUS_CLOCK_RATE, VIDEO_CLOCK_RATE
@@ -68,28 +65,33 @@ async def by_whep(server: Server, watch_s: float, room: str = "show") -> list[fl
     return _offsets(_onsets(ears.video_s, ears.bright), _onsets(ears.audio_s, ears.loud))
 
 
-def by_hls(url: str, watch_s: float) -> list[float]:
-    """The same of HLS, each rendition by itself, as tfdt says."""
-    flashes: list[float] = []
-    beeps: list[float] = []
-    for name in ("video.m3u8", "audio.m3u8"):
-        times, high = [], []
-        with av.open(f"{url}/{name}", options={"live_start_index": "0"}) as container:
-            (stream,) = container.streams
-            for frame in container.decode(stream):
-                assert frame.pts is not None and frame.time_base is not None
-                start_s = float(frame.pts * frame.time_base)
-                if isinstance(frame, av.VideoFrame):
-                    times.append(start_s)
-                    high.append(_brightness(frame))
-                elif isinstance(frame, av.AudioFrame):
-                    for seconds, loud in _loudness(frame):
-                        times.append(start_s + seconds)
-                        high.append(loud)
-                if times[-1] - times[0] > watch_s:
-                    break
-        (flashes if name.startswith("video") else beeps).extend(_onsets(times, high))
-    return _offsets(flashes, beeps)
+def by_hls(url: str, watch_s: float, skip_s: float = 0.0) -> list[float]:
+    """The same of HLS, each rendition by itself, as tfdt says; without the first `skip_s`."""
+    flashes = _rendition(f"{url}/video.m3u8", skip_s, watch_s)
+    return _offsets(flashes, _rendition(f"{url}/audio.m3u8", skip_s, watch_s))
+
+
+def _rendition(url: str, skip_s: float, watch_s: float) -> list[float]:
+    """When it flashes, or beeps."""
+    times: list[float] = []
+    high: list[bool] = []
+    with av.open(url, options={"live_start_index": "0"}) as container:
+        for frame in container.decode(container.streams[0]):
+            if isinstance(frame, av.VideoFrame):
+                times.append(_start_s(frame))
+                high.append(_brightness(frame))
+            elif isinstance(frame, av.AudioFrame):
+                for seconds, loud in _loudness(frame):
+                    times.append(_start_s(frame) + seconds)
+                    high.append(loud)
+            if times[-1] - times[0] > skip_s + watch_s:
+                break
+    return [onset for onset in _onsets(times, high) if onset - times[0] > skip_s]
+
+
+def _start_s(frame: av.VideoFrame | av.AudioFrame) -> float:
+    assert frame.pts is not None and frame.time_base is not None
+    return float(frame.pts * frame.time_base)
 
 
 @dataclass
@@ -117,8 +119,8 @@ class Ears:
             for each in reports
             if isinstance(each, rtcp.SenderReport)
         }
-        h264 = cast(VideoCodecContext, av.CodecContext.create("h264", "r"))
-        opus = cast(AudioCodecContext, av.CodecContext.create("libopus", "r"))
+        h264 = av.CodecContext.create("h264", "r")
+        opus = av.CodecContext.create("libopus", "r")
         opus.sample_rate, opus.layout = 48000, "stereo"
         depacketizer = Depacketizer()
         for packet in self._packets:

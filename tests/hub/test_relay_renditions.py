@@ -132,3 +132,14 @@ async def test_a_maker_may_tell_the_host_something(hub: Hub, client: RelayClient
     publication.notice(notice)
     await so(lambda: bool(stream.notices))
     assert stream.notices == {"Slow": notice}
+
+
+async def test_a_maker_tells_what_it_measures_and_who_publishes_next_begins_without(
+    hub: Hub, client: RelayClient
+) -> None:
+    stream = publish(hub).stream
+    client.publish("show", "opus").measured("loudness_lufs", -16.5)
+    await so(lambda: bool(stream.measured))
+    assert stream.measured == {"loudness_lufs": -16.5}
+    publish(hub)
+    assert stream.measured == {}

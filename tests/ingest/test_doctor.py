@@ -157,6 +157,56 @@ async def test_the_ingest_document_names_every_codec_and_its_size(codec: Codec) 
     surgery.hub.drain()
 
 
+@pytest.mark.parametrize(
+    ("lufs", "words"),
+    [(-30.4, "up by 14 dB"), (-9.0, "down by 7 dB"), (-12.2, None), (-23.5, None)],
+)
+async def test_who_is_too_quiet_or_too_loud_is_told_how_far_to_move_the_fader(
+    surgery: Surgery, lufs: float, words: str | None
+) -> None:
+    surgery.publication.stream.measured.update(loudness_lufs=lufs, loudness_now_lufs=lufs)
+    surgery.run(14)
+    assert not surgery.codes()
+    surgery.run(2)
+    assert surgery.codes() == ({"LoudnessOff"} if words else set())
+    assert surgery.document()["quality"]["loudness_lufs"] == lufs
+    if words:
+        assert words in surgery.document()["notices"][0]["fix"]["en"]
+
+
+async def test_what_was_said_of_the_loudness_is_taken_back_when_it_is_mended(
+    surgery: Surgery,
+) -> None:
+    measured = surgery.publication.stream.measured
+    measured.update(loudness_lufs=-30.0, loudness_now_lufs=-30.0)
+    surgery.run(16)
+    measured["loudness_lufs"] = -23.8  # still near the edge
+    surgery.run(1)
+    assert surgery.codes() == {"LoudnessOff"}
+    measured["loudness_lufs"] = -18.0
+    surgery.run(1)
+    assert not surgery.codes()
+    assert surgery.told == [("show", "LoudnessOff")]
+
+
+async def test_a_muted_microphone_is_told_and_forgotten_when_it_is_heard(surgery: Surgery) -> None:
+    measured = surgery.publication.stream.measured
+    measured.update(loudness_lufs=-70.0, loudness_now_lufs=-70.0)
+    surgery.run(10)
+    assert not surgery.codes()
+    surgery.run(10)
+    assert surgery.codes() == {"SilentAudio"}
+    measured["loudness_now_lufs"] = -20.0
+    surgery.run(1)
+    assert not surgery.codes()
+
+
+async def test_without_a_measurement_nothing_is_said_of_the_loudness(surgery: Surgery) -> None:
+    surgery.run(20)
+    assert surgery.document()["quality"]["loudness_lufs"] is None
+    assert not surgery.codes()
+
+
 def test_every_notice_has_words_and_a_remedy_in_both_languages() -> None:
     fixed = [value for value in vars(notices).values() if isinstance(value, Notice)]
     made = [
@@ -164,6 +214,8 @@ def test_every_notice_has_words_and_a_remedy_in_both_languages() -> None:
         notices.bitrate_over_limit(25_000, 20_000),
         notices.frame_drops(21.4, 30.0),
         notices.av_drift(-140.0),
+        notices.loudness_off(-31.4, -16.0),
+        notices.loudness_off(-8.2, -16.0),
     ]
     assert len(fixed) >= 7
     for notice in (*fixed, *made):

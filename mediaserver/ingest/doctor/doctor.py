@@ -1,4 +1,7 @@
-"""Looks at every published stream once a second; a notice stays until the publisher comes again."""
+"""Looks at every published stream once a second; a notice stays until the publisher comes again.
+
+What is said of the loudness is taken back when it is mended: who has moved a fader wants to see it.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,15 @@ MISSING_S = 5.0  # a track that has not come by then is missing
 LONG_GOP_S = 4.0
 DROPS = 0.85  # of the declared frame rate
 DRIFT_MS = 100.0  # what people notice
+LOUDNESS_AFTER_S = 15.0
+LOUDNESS_LUFS = (
+    -24.0,
+    -12.0,
+)  # between what is asked of broadcasts and what hardly a platform plays
+MENDED_LU = 1.0  # so far inside it has to be
+TARGET_LUFS = -16.0  # about what platforms and phones play at
+SILENT_LUFS = -60.0
+SILENT_S = 10.0
 _USUAL_PROFILES = frozenset({66, 77, 88, 100})  # H.264's of 8 bits and 4:2:0
 
 
@@ -35,6 +47,7 @@ class Patient:
     outages: int = 0
     away_s: float = 0.0
     looked_at: float = 0.0
+    silent_since: float | None = None
 
 
 class Doctor:
@@ -92,6 +105,7 @@ class Doctor:
         if away:
             patient.away_s += now - patient.looked_at
             patient.outages += not patient.away
+            patient.silent_since = None
         patient.away, patient.looked_at = away, now
         source = (stream.protocol, stream.remote)
         if source != patient.source:
@@ -100,9 +114,30 @@ class Doctor:
         if not away:
             patient.vitals.look(packets, now)
             self._examine(stream, patient.vitals, now)
+            self._listen(patient, now)
         for code in stream.notices.keys() - patient.told:
             patient.told.add(code)
             self._tell(stream.name, stream.notices[code])
+
+    def _listen(self, patient: Patient, now: float) -> None:
+        """To how loud it is, where somebody measures it."""
+        stream = patient.stream
+        loud_now = stream.measured.get("loudness_now_lufs", 0.0)
+        if loud_now >= SILENT_LUFS:
+            patient.silent_since = None
+            stream.notices.pop(notices.SILENT_AUDIO.code, None)
+        elif patient.silent_since is None:
+            patient.silent_since = now
+        elif now - patient.silent_since >= SILENT_S:
+            stream.notice(notices.SILENT_AUDIO)
+        lufs = stream.measured.get("loudness_lufs")
+        if lufs is None or now - patient.vitals.began_at < LOUDNESS_AFTER_S:
+            return
+        low, high = LOUDNESS_LUFS
+        if SILENT_LUFS < lufs < low or lufs > high:
+            stream.notice(notices.loudness_off(lufs, TARGET_LUFS))
+        elif low + MENDED_LU <= lufs <= high - MENDED_LU or lufs <= SILENT_LUFS:
+            stream.notices.pop("LoudnessOff", None)
 
     def _examine(self, stream: Stream, vitals: Vitals, now: float) -> None:
         """Put on the stream the notices that apply to it now."""

@@ -107,6 +107,49 @@ NOT_EVERY_BROWSER = Notice(
     },
 )
 
+SILENT_AUDIO = Notice(
+    "SilentAudio",
+    "warning",
+    {
+        "en": "The stream has a sound track with nothing to hear on it: is the microphone muted?",
+        "zh": "直播流有音轨，但一直没有声音：麦克风是否被静音？",
+    },
+    {
+        "en": "In OBS: the loudspeaker of the microphone in the Audio Mixer must not be red (muted), "
+        "and its bar must move when you speak; if not: Settings, Audio: choose the right device.",
+        "zh": "在 OBS 中：混音器里麦克风的喇叭图标不能是红色（静音），说话时音量条应跳动；"
+        "若没有：设置 → 音频：选择正确的设备。",
+    },
+)
+
+
+def loudness_off(lufs: float, target_lufs: float) -> Notice:
+    by_db = abs(round(target_lufs - lufs)) or 1
+    low = lufs < target_lufs
+    return Notice(
+        "LoudnessOff",
+        "warning",
+        {
+            "en": f"The sound is too {'quiet' if low else 'loud'}: {lufs:.0f} LUFS, and "
+            f"{target_lufs:.0f} is usual.",
+            "zh": f"声音太{'小' if low else '大'}：{lufs:.0f} LUFS，通常应为 {target_lufs:.0f}。",
+        },
+        {
+            "en": f"In OBS: Audio Mixer, move the fader {'up' if low else 'down'} by {by_db} dB"
+            + (
+                ". Where it is at the top: the three dots, Filters, add Gain."
+                if low
+                else "; its bar should peak in the yellow, not in the red."
+            ),
+            "zh": f"在 OBS 中：混音器，把音量滑块调{'高' if low else '低'} {by_db} dB"
+            + (
+                "。若已到顶：点三个点 → 滤镜 → 添加“增益”。"
+                if low
+                else "；音量条的峰值应在黄色区域，不要到红色。"
+            ),
+        },
+    )
+
 
 def long_keyframe_interval(seconds: float) -> Notice:
     return Notice(

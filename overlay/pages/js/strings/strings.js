@@ -6,6 +6,7 @@
 import { buying } from "./strings_buying.js";
 import { docs } from "./strings_docs.js";
 import { doctor } from "./strings_doctor.js";
+import { hosting } from "./strings_hosting.js";
 import { restreaming } from "./strings_restreaming.js";
 import { selling } from "./strings_selling.js";
 import { shop } from "./strings_shop.js";
@@ -74,6 +75,7 @@ const own = {
     refused_unauthorized: "This room is by invitation. Open it with the link you were sent.",
     refused_forbidden: "This room is by invitation. Open it with the link you were sent.",
     refused_no_hls: "This browser can play neither WebRTC nor HLS. A newer one can.",
+    refused_no_decoder: "This browser can’t decode the picture of this show (H.265, most likely). Another browser may; the host can send H.264.",
     notice_has_b_frames:
       "The host’s stream uses B-frames, which browsers can’t show over WebRTC, so it reaches you with some seconds’ delay. The host can set B-frames to 0.",
 
@@ -249,6 +251,7 @@ const own = {
     refused_unauthorized: "这是受邀直播间，请用收到的链接打开。",
     refused_forbidden: "这是受邀直播间，请用收到的链接打开。",
     refused_no_hls: "此浏览器既不支持 WebRTC 也不支持 HLS，请换新版浏览器。",
+    refused_no_decoder: "此浏览器无法解码这路直播的画面（很可能是 H.265）。请换一个浏览器，或请主播改用 H.264 推流。",
     notice_has_b_frames:
       "主播的画面含有 B 帧，浏览器无法用 WebRTC 播放，所以会有几秒延迟。主播把 B 帧设为 0 即可恢复实时。",
 
@@ -361,7 +364,7 @@ const own = {
   },
 };
 
-const all = [own, buying, selling, shop, docs, doctor, restreaming];
+const all = [own, buying, selling, shop, docs, doctor, hosting, restreaming];
 
 export const strings = Object.fromEntries(
   ["en", "zh"].map((language) => [language, Object.assign({}, ...all.map((words) => words[language]))]),

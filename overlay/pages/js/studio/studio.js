@@ -6,7 +6,10 @@ import { Problem, requestJson } from "../problem.js";
 import { RoomFeed } from "../room_feed.js";
 import { recall, remember, takeFromFragment } from "../storage.js";
 import { startToast } from "../toast.js";
+import { EventsToken } from "./events_token.js";
+import { AccessPanel } from "./publishing/access_panel.js";
 import { startCameraPanel } from "./publishing/camera_panel.js";
+import { ChannelPanel } from "./publishing/channel_panel.js";
 import { startIngestPanel } from "./publishing/ingest_panel.js";
 import { startObsPanel } from "./publishing/obs_panel.js";
 import { RestreamsPanel } from "./publishing/restreams_panel.js";
@@ -52,7 +55,7 @@ async function publishInfo() {
 }
 
 // Signing in, products, orders and chat, and the events that keep them fresh.
-function startSelling({ session, feed, toast }) {
+function startSelling({ session, feed, ingest, toast }) {
   const state = new BagState();
   const selling = new SellingPanel({ room, session, state });
   const orders = new OrdersPanel({ room, session });
@@ -77,16 +80,24 @@ function startSelling({ session, feed, toast }) {
     "stock.changed": () => orders.changed(),
     "stream.online": (_, { ts }) => {
       orders.onAir(true, ts);
+      ingest.refresh();
       void feed.refresh();
     },
-    "stream.slate": () => void feed.refresh(),
+    "stream.slate": () => {
+      ingest.refresh();
+      void feed.refresh();
+    },
+    "ingest.notice": () => ingest.refresh(),
     "stream.offline": (_, { ts }) => {
       orders.onAir(false, ts);
+      ingest.refresh();
       void feed.refresh();
     },
   };
-  new StudioEvents({
+  const eventsToken = new EventsToken({ room, session, access: () => feed.room?.access ?? "public" });
+  const events = new StudioEvents({
     room,
+    token: () => eventsToken.get(),
     onEvent: (event) => {
       acts[event.t]?.(event.d, event);
       selling.take(event);
@@ -96,8 +107,12 @@ function startSelling({ session, feed, toast }) {
       selling.followEvents(open);
       feed.relax(open);
     },
-  }).start();
-  session.onChange(() => $("desk").toggleAttribute("data-selling", session.who !== null));
+  });
+  events.start();
+  session.onChange(() => {
+    $("desk").toggleAttribute("data-selling", session.who !== null);
+    events.hurry();
+  });
   return {
     showWords: () => {
       selling.draw();
@@ -116,11 +131,19 @@ async function start() {
   $("watch-url").value = `${location.origin}/watch/${encodeURIComponent(room)}`;
   $("watch-link").href = $("watch-url").value;
   const session = new SellingSession();
-  const feed = new RoomFeed({ room, token: async () => null, onChange: showRoom });
+  const access = new AccessPanel({ room, session, toast, onChange: (access) => feed.tell({ access }) });
+  const feed = new RoomFeed({
+    room,
+    token: async () => null,
+    onChange: (told) => {
+      showRoom(told);
+      access.take(told);
+    },
+  });
   void feed.refresh();
-  panels.push(startSelling({ session, feed, toast }), startIngestPanel({ room, session }));
-  const restreams = new RestreamsPanel({ room, session });
-  panels.push({ showWords: () => restreams.showWords() });
+  const ingest = startIngestPanel({ room, session });
+  panels.push(access, startSelling({ session, feed, ingest, toast }), ingest);
+  panels.push(new RestreamsPanel({ room, session }), new ChannelPanel({ room, session }));
   void session.start();
 
   const info = await publishInfo();

@@ -1,4 +1,5 @@
-// The room's events over WebSocket, as a looker-on has them: no token, JSON, resumed where it was cut off.
+// The room's events over WebSocket, as a looker-on has them: in JSON, resumed where it was cut off; with a token only
+// where the room lets nobody in without.
 //
 // A room tells its `seq` every second: silence means that the line is dead, long before the network says so.
 
@@ -12,6 +13,7 @@ export class StudioEvents {
   open = false;
 
   #url;
+  #token;
   #onEvent;
   #onOpen;
   #backoff = new Backoff();
@@ -20,26 +22,37 @@ export class StudioEvents {
   #socket = null;
   #timer = null;
 
-  /** `onEvent(envelope)` for each event, `onOpen(open)` when the line comes or goes. */
-  constructor({ room, onEvent, onOpen }) {
+  /** `token()` gives a promise of a token, or of null; `onEvent(envelope)` is called for each event, `onOpen(open)` when
+   * the line comes or goes. */
+  constructor({ room, token, onEvent, onOpen }) {
     const origin = location.origin.replace(/^http/, "ws");
     this.#url = `${origin}/v1/rooms/${encodeURIComponent(room)}/events`;
+    this.#token = token;
     this.#onEvent = onEvent;
     this.#onOpen = onOpen;
   }
 
   start() {
-    this.#connect();
+    void this.#connect();
     setInterval(() => this.#look(), LOOK_MS);
-    window.addEventListener("online", () => this.#hurry());
+    window.addEventListener("online", () => this.hurry());
     document.addEventListener("visibilitychange", () => document.hidden || this.#look());
   }
 
-  #connect() {
+  /** Somebody has signed in: where the line was refused it may be let in now. */
+  hurry() {
+    this.#backoff.reset();
+    if (this.#timer !== null) void this.#connect();
+  }
+
+  async #connect() {
     clearTimeout(this.#timer);
     this.#timer = null;
-    const resume = this.#after === null ? "" : `?after=${this.#after}`;
-    const socket = new WebSocket(this.#url + resume, PROTOCOL);
+    const query = new URLSearchParams();
+    const token = await this.#token();
+    if (token !== null) query.set("token", token);
+    if (this.#after !== null) query.set("after", this.#after);
+    const socket = new WebSocket(`${this.#url}?${query}`, PROTOCOL);
     this.#socket = socket;
     this.#heardAt = performance.now();
     socket.addEventListener("message", ({ data }) => socket === this.#socket && this.#take(JSON.parse(data)));
@@ -58,7 +71,7 @@ export class StudioEvents {
   #closed() {
     this.#socket = null;
     this.#setOpen(false);
-    this.#timer = setTimeout(() => this.#connect(), this.#backoff.next());
+    this.#timer = setTimeout(() => void this.#connect(), this.#backoff.next());
   }
 
   // A dead line may take minutes to close by itself.
@@ -68,11 +81,6 @@ export class StudioEvents {
     this.#socket = null;
     dead.close();
     this.#closed();
-  }
-
-  #hurry() {
-    this.#backoff.reset();
-    if (this.#timer !== null) this.#connect();
   }
 
   #setOpen(open) {

@@ -2,6 +2,7 @@
 
 import { pick, t } from "../../language.js";
 import { Problem } from "../../problem.js";
+import { showQuality } from "./quality_figures.js";
 
 const EVERY_MS = 3000;
 
@@ -11,15 +12,24 @@ export function startIngestPanel({ room, session }) {
   const url = `/v1/rooms/${encodeURIComponent(room)}/ingest`;
   let seen = null; // the last answer
   let timer = null;
+  let told = ""; // the notices that are shown
 
   const showWords = () => {
     $("ingest-hint").hidden = session.may("rooms.inspect");
     $("ingest-hint").textContent = t(session.who === null ? "sell_ingest_sign_in" : "ingest_lead");
     $("ingest").hidden = seen === null;
+    showQuality(seen);
     if (seen === null) return;
-    $("ingest-state").textContent = stateOf(seen);
-    $("ingest-state").dataset.live = String(Boolean(seen.live));
-    $("notices").replaceChildren(...(seen.notices ?? []).map(notice));
+    put($("ingest-state"), stateOf(seen));
+    $("ingest-state").dataset.live = seen.input === "slate" ? "slate" : String(Boolean(seen.live));
+    showNotices(seen.notices ?? []);
+  };
+  // Anew only where they have changed: a screen reader says each once.
+  const showNotices = (notices) => {
+    const telling = JSON.stringify([document.documentElement.lang, notices]);
+    if (telling === told) return;
+    told = telling;
+    $("notices").replaceChildren(...notices.map(notice));
   };
   const ask = async () => {
     clearTimeout(timer);
@@ -32,25 +42,30 @@ export function startIngestPanel({ room, session }) {
       }
     }
     showWords();
+    clearTimeout(timer); // another may have asked meanwhile
     if (session.may("rooms.inspect")) timer = setTimeout(ask, EVERY_MS);
   };
 
   session.onChange(() => void ask());
   showWords();
-  return { showWords };
+  return { showWords, refresh: () => void ask() };
 }
 
-function stateOf({ live, protocol, codecs, resolution, frame_rate, bitrate_bps, notices }) {
+function stateOf({ live, input, protocol, codecs, resolution, frame_rate, notices }) {
   if (!live) return t("ingest_off");
+  if (input === "slate") return t("ingest_slate");
   const parts = [
     t("ingest_live", { protocol: String(protocol ?? "?").toUpperCase() }),
     [codecs?.video, codecs?.audio].filter(Boolean).join(" + "),
     resolution && resolution.replace("x", " × "),
     frame_rate && `${frame_rate} fps`,
-    bitrate_bps && `${(bitrate_bps / 1e6).toFixed(2)} Mbit/s`,
     notices?.length === 0 && t("ingest_fine"),
   ];
   return parts.filter(Boolean).join(" · ");
+}
+
+function put(element, words) {
+  if (element.textContent !== words) element.textContent = words;
 }
 
 // Built from text nodes only: the server's words are never HTML.

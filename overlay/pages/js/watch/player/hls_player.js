@@ -32,7 +32,7 @@ export class HlsPlayer {
     this.ended = new Promise((resolve) => (this.#end = resolve));
   }
 
-  /** Resolves when the first frame is there. Throws Problem: the server's, or no_hls, no_picture. */
+  /** Resolves when the first frame is there. Throws Problem: the server's, or no_hls, no_decoder, no_picture. */
   async start(signal) {
     const token = await this.#token();
     const url = `/hls/${encodeURIComponent(this.#room)}/index.m3u8`;
@@ -105,15 +105,22 @@ export class HlsPlayer {
     hls.attachMedia(this.#video);
   }
 
-  #recover(Hls, { type, response }) {
+  #recover(Hls, { type, details, response }) {
+    const foreign = details === Hls.ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR;
     if ([401, 403, 404, 410].includes(response?.code)) return this.#end("hls_lost");
     if (this.#frames() > this.#framesAtRecovery) this.#recoveries = 0;
     this.#framesAtRecovery = this.#frames();
     this.#recoveries += 1;
-    if (this.#recoveries > RECOVERIES) return this.#end("hls_lost");
-    if (type === Hls.ErrorTypes.MEDIA_ERROR) this.#hls.recoverMediaError();
-    else if (type === Hls.ErrorTypes.NETWORK_ERROR) this.#recovering = setTimeout(() => this.#hls?.startLoad(), RECOVER_AFTER_MS);
+    if (this.#recoveries > RECOVERIES) return this.#end(foreign ? "no_decoder" : "hls_lost");
+    // A list of nothing but what this browser can't decode: the server may be about to make something else of it.
+    if (foreign) this.#soon((hls) => hls.loadSource(hls.url));
+    else if (type === Hls.ErrorTypes.MEDIA_ERROR) this.#hls.recoverMediaError();
+    else if (type === Hls.ErrorTypes.NETWORK_ERROR) this.#soon((hls) => hls.startLoad());
     else this.#end("hls_lost");
+  }
+
+  #soon(act) {
+    this.#recovering = setTimeout(() => this.#hls && act(this.#hls), RECOVER_AFTER_MS);
   }
 
   #frames() {

@@ -30,6 +30,7 @@ const AFTER = {
   hls_lost: { state: "reconnecting", next: "webrtc", pause: "backoff" },
   ended: { state: "waiting", next: "webrtc", pause: "host" },
   no_hls: { state: "refused" },
+  no_decoder: { state: "refused" },
   not_found: { state: "refused" },
   unauthorized: { state: "refused" },
   forbidden: { state: "refused" },
