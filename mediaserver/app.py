@@ -405,6 +405,7 @@ class App:
             self.shop.room_access,
             hub=self.hub,
             doctor=self.doctor,
+            stop_channel=self.channels.stop,
             viewers=self.viewers,
             guest_limiter=guests,
             audit=AuditLog(self.shop.store),

@@ -19,7 +19,7 @@ from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.operation import operation
 from mediaserver.api.preconditions import NO_STORE
 from mediaserver.api.problem import read_json
-from mediaserver.errors import Unauthorized
+from mediaserver.errors import PeerError, Unauthorized
 
 SCHEMA_VERSION = "2024-06-04"
 NVIDIA = 0x10DE  # PCI vendor
@@ -114,7 +114,9 @@ class ObsApi:
         wanted = await read_json(request, ClientConfigurationRequest)
         try:
             await self._access.publish(split_key(wanted.authentication)[0])
-        except Unauthorized:
+        except PeerError as refusal:
+            if refusal.status != Unauthorized.status:
+                raise
             words = "The stream key is not valid: copy it from the studio into Settings, Stream."
             return _reply({"result": "error", "html_en_us": words})
         endpoints = [

@@ -6,7 +6,7 @@ read a room's public face; making, changing and looking inside are acts of the p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from aiohttp import web
@@ -111,6 +111,7 @@ class RoomsApi:
         *,
         hub: Hub,
         doctor: Doctor,
+        stop_channel: Callable[[str], Awaitable[None]],
         viewers: Callable[[str], int],
         guest_limiter: AddressLimiter,
         audit: AuditLog,
@@ -119,6 +120,7 @@ class RoomsApi:
         self._tokens = tokens
         self._hub = hub
         self._doctor = doctor
+        self._stop_channel = stop_channel
         self._viewers = viewers
         self._guest_limiter = guest_limiter
         self._audit = audit
@@ -209,6 +211,7 @@ class RoomsApi:
         id = request.match_info["room"]
         await require(request, "rooms.write", room=id)
         await self._rooms.delete(id, if_version=await self._if_version(request, id))
+        await self._stop_channel(id)
         self._hub.end(id, "the room was deleted")
         return web.Response(status=204)
 

@@ -19,6 +19,7 @@ from mediaserver.api.problem import install
 from mediaserver.api.rooms import RoomsApi
 from mediaserver.api.staff import StaffApi
 from mediaserver.hub import Hub
+from mediaserver.ingest.channel import Channels
 from mediaserver.ingest.doctor import Doctor
 from overlay.audit import AuditedStore, AuditLog, Entry
 from overlay.callers import Callers
@@ -145,6 +146,7 @@ async def open_house(
         access,
         hub=hub,
         doctor=doctor,
+        stop_channel=Channels(hub, directory).stop,
         viewers=lambda room: viewers.get(room, 0),
         guest_limiter=AddressLimiter(per_s=0.01, burst=GUEST_BURST),
         audit=audit,

@@ -39,3 +39,12 @@ async def test_a_planned_channel_is_on_the_air_and_comes_back_after_a_restart(
         assert (await server.api("GET", path))["state"] == "playing"
         await server.api("DELETE", path)
         assert not (await server.api("GET", "/v1/rooms/show/ingest"))["live"]
+        later = {"files": ["loop.mp4"], "starts_at": "2999-01-01T00:00:00Z"}
+        assert (await server.api("PUT", path, later))["state"] == "waiting"
+        await server.api("DELETE", "/v1/rooms/show")
+        await server.room()
+        made = await server.api("PUT", path, {"files": ["loop.mp4"], "loop": True})
+        assert made["state"] in ("waiting", "playing")
+        asked = {"authentication": "no-key", "preferences": {}}
+        told = await server.api("POST", "/v1/obs/client-configuration", asked)
+        assert told["status"]["result"] == "error"

@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from mediaserver.api import problem
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.obs import ClientConfigurationRequest, ObsApi, tracks
-from mediaserver.errors import Unauthorized
+from mediaserver.errors import PeerError
 
 LADDER = [(360, 600), (720, 2500), (480, 1200)]
 KEY = "key_abc"
@@ -20,7 +20,9 @@ KEY = "key_abc"
 class Keys:
     async def publish(self, key: str) -> str:
         if key != KEY:
-            raise Unauthorized("the stream key is not valid")
+            error = PeerError("the stream key is not valid")  # as rooms say it
+            error.status = 401
+            raise error
         return "show"
 
     async def watch(self, stream: str, token: str | None) -> None:

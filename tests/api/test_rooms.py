@@ -352,6 +352,8 @@ async def test_the_ingest_tells_what_is_published_and_what_to_mend(house: House)
             "keyframe_interval_s": 1.95,
             "video_bps": 2_400_000,
             "audio_bps": 0,
+            "loudness_lufs": None,
+            "loudness_now_lufs": None,
             "av_drift_ms": 0,
             "clock_jumps": 0,
             "frames": 60,

@@ -20,6 +20,7 @@ import pytest
 from tests.e2e.server import program
 
 NAME = "table"
+WIDTH, HEIGHT = 480, 270
 DISPLAY_S = 20.0
 DEBIAN = Path("/etc/debian_version")
 
@@ -52,10 +53,10 @@ ServerEnabled=false
 PROFILE = f"""[General]
 Name={NAME}
 [Video]
-BaseCX=640
-BaseCY=360
-OutputCX=640
-OutputCY=360
+BaseCX={WIDTH}
+BaseCY={HEIGHT}
+OutputCX={WIDTH}
+OutputCY={HEIGHT}
 FPSType=0
 FPSCommon=30
 [Output]

@@ -7,8 +7,7 @@ no player's corrections are in between.
 from __future__ import annotations
 
 import asyncio
-from asyncio import FIRST_COMPLETED
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 
 import av
@@ -50,19 +49,23 @@ async def by_whep(server: Server, watch_s: float, room: str = "show") -> list[fl
     """Beep minus flash, in seconds, of each second that a WHEP viewer saw; raises Refused and Ended."""
     ears = Ears()
     client = WebRtcClient(Certificate.generateCertificate(), on_rtp=ears.on_rtp)
-    await client.watch(server.http, f"{server.url}/whep/{room}")
-    for waiting, most_s in (
-        (ears.seeing.wait(), PATIENCE_S),
-        (asyncio.sleep(watch_s), watch_s + 1),
-    ):
-        part = asyncio.ensure_future(waiting)
-        await asyncio.wait({part, client.closed}, timeout=most_s, return_when=FIRST_COMPLETED)
-        part.cancel()
-    await client.close()
+    try:
+        await client.watch(server.http, f"{server.url}/whep/{room}")
+        await _first(client.closed, ears.seeing.wait(), PATIENCE_S)
+        await _first(client.closed, asyncio.sleep(watch_s), watch_s + 1)  # so much of the show
+    finally:
+        await client.close()
     if client.closed.done():
         raise Ended
     await asyncio.to_thread(ears.decode, client.reports)
     return _offsets(_onsets(ears.video_s, ears.bright), _onsets(ears.audio_s, ears.loud))
+
+
+async def _first(end: asyncio.Future[None], event: Awaitable[object], most_s: float) -> None:
+    """Wait for an event, or for the end."""
+    part = asyncio.ensure_future(event)
+    await asyncio.wait({part, end}, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)
+    part.cancel()
 
 
 def by_hls(url: str, watch_s: float, skip_s: float = 0.0) -> list[float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ FLASHES = 5
 WATCH_S = 7.0
 DECODED_S = 3
 LIVE_S = 30.0
+SYNC_S = 60.0
+FRAMES = 30
 FILM_S = 90  # longer than a row takes
 PASSPHRASE = "correct horse"
 
@@ -117,8 +119,9 @@ async def _chromium(studio: Studio) -> AsyncIterator[None]:
 async def _obs(studio: Studio, server: str, key: str) -> AsyncIterator[None]:
     obs.require()
     film = studio.folder / "film.mp4"
+    size = f"{obs.WIDTH}x{obs.HEIGHT}"
     coding = (*X264, *LIVE, *AAC, "-t", str(FILM_S), str(film))
-    async with program(*flash_and_beep(studio.ffmpeg), *coding) as filming:
+    async with program(*flash_and_beep(studio.ffmpeg, size=size), *coding) as filming:
         assert await filming.wait() == 0
     home = studio.folder / "obs"
     home.mkdir()
@@ -204,14 +207,14 @@ async def test_what_this_browser_cannot_decode_is_said_where_nobody_encodes_it_a
 async def _webrtc(page: Page, server: Server) -> None:
     await page.goto(f"{server.url}/watch/show?player=webrtc&lang=en")
     await transport(page, "webrtc")
-    await plays(page)
+    await plays(page, frames=FRAMES)
     assert (await stats(page))["audioEnergy"] > 0
 
 
 async def _hls_js(page: Page, server: Server) -> None:
     await page.goto(f"{server.url}/watch/show?player=hls&lang=en")
     await transport(page, "hls")
-    await plays(page)
+    await plays(page, frames=FRAMES)
 
 
 async def _ffmpeg(ffmpeg: str, server: Server) -> None:
@@ -240,13 +243,22 @@ async def _playlist(server: Server, url: str) -> None:
 
 async def _together(server: Server, publisher: str, row: Row) -> None:
     """What comes together goes together; what comes apart goes no further apart, on either way."""
-    whep, hls = await _whep(server), await _hls(server, row.settles_s)
+    whep = await _enough(lambda: _whep(server))
+    hls = await _enough(lambda: _hls(server, row.settles_s))
     for way, offsets in (("WHEP", whep), ("HLS", hls)):
         print(publisher, way, [round(each * 1000, 1) for each in offsets])
-        assert len(offsets) >= FLASHES, (way, offsets)
     middles = statistics.median(whep), statistics.median(hls)
     assert all(abs(each) <= LIMIT_S + row.apart_s for each in middles), (whep, hls)
     assert abs(middles[0] - middles[1]) <= LIMIT_S, (whep, hls)
+
+
+async def _enough(measure: Callable[[], Awaitable[list[float]]]) -> list[float]:
+    """A busy machine's OBS leaves pictures out: look once more."""
+    async with asyncio.timeout(SYNC_S):
+        while True:
+            offsets = await measure()
+            if len(offsets) >= FLASHES:
+                return offsets
 
 
 async def _whep(server: Server) -> list[float]:

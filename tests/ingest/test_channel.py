@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mediaserver.hub import Hub, Reader
-from mediaserver.ingest.channel import Channel, Plan
+from mediaserver.ingest.channel import Channel, Plan, Status
 from mediaserver.ingest.channel.files import RATE, Unplayable, units
 from mediaserver.media import Packet
 from tests.protocol import encoded
@@ -165,7 +165,7 @@ async def test_a_channel_waits_for_its_hour_and_ends_with_its_last_file(
     channel = Channel(hub, "show", Plan((file,), starts_at_s=100.5), utc_s=lambda: 100.0)
     channel.start()
     await asyncio.sleep(0)
-    assert channel.status.state == "waiting"
+    assert channel.status == Status("waiting")
     reader = await on_air(hub)
     async with asyncio.timeout(PATIENCE_S):
         while channel.status.state != "ended":

@@ -1,4 +1,4 @@
-"""What an encoder sends, written by us: an RTMP client for tests, and mutations of its bytes."""
+"""What an encoder sends, written by us: an RTMP client for tests."""
 
 from __future__ import annotations
 
@@ -154,33 +154,6 @@ def status_codes(data: bytes) -> list[str]:
             assert isinstance(status, dict)
             found.append(str(status["code"]))
     return found
-
-
-def mutations(seed: bytes, count: int, chance: random.Random) -> Iterable[bytes]:
-    """`count` damaged copies: bytes changed, removed, repeated, cut off, or put from elsewhere."""
-    for _ in range(count):
-        data = bytearray(seed)
-        for _ in range(chance.choice((1, 1, 2, 4, 8))):
-            at = chance.randrange(len(data) + 1)
-            match chance.randrange(6):
-                case 0:
-                    data[at : at + 1] = bytes((chance.randrange(256),))
-                case 1:
-                    data[at : at + 1] = bytes(
-                        (chance.choice((0, 1, 2, 3, 0x7F, 0x80, 0xC0, 0xFF)),)
-                    )
-                case 2:
-                    del data[at : at + chance.randrange(1, 20)]
-                case 3:
-                    data[at:at] = chance.randbytes(chance.randrange(1, 20))
-                case 4:
-                    start = chance.randrange(len(data) + 1)
-                    data[at:at] = data[start : start + chance.randrange(1, 200)]
-                case 5:
-                    data[at : at + 3] = b"\xff\xff\xff"
-            if not data:
-                data += b"\x00"
-        yield bytes(data)
 
 
 def slices(data: bytes, chance: random.Random) -> Iterable[bytes]:

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from benchmarks.fuzzing import mutations
 from mediaserver.errors import ProtocolError
 from mediaserver.protocol.flv import (
     DATA,
@@ -27,7 +28,6 @@ from tests.protocol.rtmp_client import (
     SLICE,
     SLICE_TAG,
     SPS,
-    mutations,
 )
 
 FUZZ_INPUTS = 100_000

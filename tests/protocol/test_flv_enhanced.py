@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from benchmarks.fuzzing import mutations
 from mediaserver.errors import ProtocolError
 from mediaserver.media import Codec
 from mediaserver.protocol import av1, flv_enhanced, h264, opus
@@ -26,7 +27,7 @@ from mediaserver.protocol.flv_enhanced import (
     serialize_video_tracks,
 )
 from tests.protocol import encoded
-from tests.protocol.rtmp_client import AVC_HEADER, IDR_TAG, SLICE_TAG, mutations
+from tests.protocol.rtmp_client import AVC_HEADER, IDR_TAG, SLICE_TAG
 
 FUZZ_INPUTS = 100_000
 

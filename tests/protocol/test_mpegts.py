@@ -10,6 +10,7 @@ from itertools import pairwise
 import av
 import pytest
 
+from benchmarks.fuzzing import mutations
 from mediaserver.errors import ProtocolError
 from mediaserver.protocol import h264
 from mediaserver.protocol.mpegts import Demuxer, Frame
@@ -21,7 +22,7 @@ from mediaserver.protocol.mpegts.pes import MAX_PES_BYTES, Pes
 from mediaserver.protocol.mpegts.pes import parse as parse_pes
 from mediaserver.protocol.mpegts.psi import MAX_SECTION_BYTES, parse_pat, parse_pmt
 from mediaserver.protocol.mpegts.video import H264, H265, Pictures
-from tests.protocol.rtmp_client import AAC_FRAME, IDR, PPS, SLICE, SPS, mutations
+from tests.protocol.rtmp_client import AAC_FRAME, IDR, PPS, SLICE, SPS
 from tests.protocol.ts_muxer import (
     AUDIO_ID,
     AUDIO_PID,

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.fuzzing import mutations
 from mediaserver.errors import ProtocolError
 from mediaserver.protocol.rtmp.chunk_stream import (
     ABORT,
@@ -20,7 +21,7 @@ from mediaserver.protocol.rtmp.chunk_stream import (
     ChunkWriter,
     Message,
 )
-from tests.protocol.rtmp_client import EncoderChunks, mutations, slices
+from tests.protocol.rtmp_client import EncoderChunks, slices
 
 FUZZ_INPUTS = 100_000
 

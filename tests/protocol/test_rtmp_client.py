@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from benchmarks.fuzzing import mutations
 from mediaserver.errors import ProtocolError
 from mediaserver.protocol import amf0
 from mediaserver.protocol.rtmp import Event as ServerEvent
@@ -20,7 +21,7 @@ from mediaserver.protocol.rtmp import (
 from mediaserver.protocol.rtmp.chunk_stream import ChunkWriter
 from mediaserver.protocol.rtmp.client import OPEN_TIMEOUT_S, Accepted, Refused, RtmpClient, State
 from mediaserver.protocol.rtmp.messages import Command
-from tests.protocol.rtmp_client import mutations, slices
+from tests.protocol.rtmp_client import slices
 
 RANDOM = bytes(1528)
 FUZZED = 100_000

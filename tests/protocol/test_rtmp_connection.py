@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 
+from benchmarks.fuzzing import mutations
 from mediaserver.errors import ProtocolError
 from mediaserver.protocol import amf0
 from mediaserver.protocol.rtmp import (
@@ -31,7 +32,6 @@ from tests.protocol.rtmp_client import (
     Encoder,
     answers,
     commands,
-    mutations,
     slices,
     status_codes,
 )

@@ -30,6 +30,12 @@ def beep(at_s: float, length_s: float, rate: int) -> Samples:
     return samples
 
 
+def tone(dbfs: float, seconds: float, rate: int = 48_000) -> Samples:
+    """Mono, 1 kHz: where both channels have it, of as many LUFS as its peak has dB of full scale."""
+    times = np.arange(round(rate * seconds)) / rate
+    return np.asarray(10 ** (dbfs / 20) * np.sin(2 * np.pi * BEEP_HZ * times), np.float32)
+
+
 def find_beep(samples: Samples, rate: int) -> float:
     """When the beep begins, in seconds from the first sample, to a part of a millisecond."""
     pattern = beep(0.01, BEEP_S + 0.02, rate)

@@ -11,16 +11,9 @@ from numpy.typing import NDArray
 
 from mediaserver.transcode.audio_bridge import AudioBridge
 from mediaserver.transcode.loudness import SILENCE_LUFS, WINDOW_S, LoudnessMeter
-from tests.transcode.sound import publish
+from tests.transcode.sound import publish, tone
 
 RATE = 48_000
-
-
-def tone(dbfs: float, seconds: float) -> NDArray[np.float32]:
-    """1 kHz, mono."""
-    times = np.arange(round(RATE * seconds)) / RATE
-    sound = 10 ** (dbfs / 20) * np.sin(2 * np.pi * 1000 * times)
-    return np.asarray(sound, np.float32)
 
 
 def hear(meter: LoudnessMeter, sound: NDArray[np.float32], layout: str = "stereo") -> None:

@@ -18,7 +18,7 @@ from mediaserver.hub import Hub, Publication, Reader, Stream, StreamEnded
 from mediaserver.hub.relay import RelayServer
 from mediaserver.media import Packet, Track
 from mediaserver.transcode.supervisor import TranscodeWorker
-from tests.transcode.sound import beep, find_beep, play, publish
+from tests.transcode.sound import beep, find_beep, play, publish, tone
 
 WAIT_S = 30
 VIDEO = Track("video", "h264", 90_000, b"avcC", 1280, 720)
@@ -109,6 +109,16 @@ async def test_a_streams_sound_appears_in_the_other_codec_at_the_same_time(
     epoch_ms = converted[-1].wallclock_ms - converted[-1].pts / 48
     assert min(epochs_ms) - 2 <= epoch_ms <= max(epochs_ms) + 2
     assert set(hub.streams) == {"show", f"show/{other}"}
+
+
+async def test_a_streams_loudness_is_told_to_the_hub(hub: Hub, worker: TranscodeWorker) -> None:
+    publication = go_live(hub)
+    await heard(publication.stream)
+    speak(publication, publish("aac", tone(-20, 11), 48_000, 2, 0.0))
+    async with asyncio.timeout(WAIT_S):
+        while "loudness_lufs" not in publication.stream.measured:
+            await asyncio.sleep(0.005)
+    assert publication.stream.measured["loudness_lufs"] == pytest.approx(-20, abs=0.3)
 
 
 async def test_a_publisher_that_returns_with_the_other_codec_gets_the_other_rendition(

@@ -31,7 +31,7 @@ export const hosting = {
     access_says_rehearsal: "Rehearsal: only staff can come in. The lobby doesn’t show the room, and other platforms get nothing.",
     access_link: "Copy a link for staff",
     access_link_field: "Link for staff",
-    access_link_hint: "Whoever has it can watch for 12 hours, rehearsals too.",
+    access_link_hint: "Whoever has it can watch for 12 hours, rehearsals too, and change nothing.",
 
     channel_title: "Files on the air",
     channel_lead: "Play films from the server while nobody is live. Whoever goes live is on the air at once.",
@@ -83,7 +83,7 @@ export const hosting = {
     access_says_rehearsal: "彩排中：只有工作人员可以进入。大厅不显示本直播间，也不会推送到其他平台。",
     access_link: "复制工作人员链接",
     access_link_field: "工作人员链接",
-    access_link_hint: "拿到链接的人 12 小时内可以观看，包括彩排。",
+    access_link_hint: "拿到链接的人 12 小时内可以观看（包括彩排），但不能更改任何内容。",
 
     channel_title: "播放文件",
     channel_lead: "没有人直播时播放服务器上的视频。有人开播会立即切换。",

@@ -108,12 +108,12 @@ function startSelling({ session, feed, ingest, toast }) {
       feed.relax(open);
     },
   });
-  events.start();
   session.onChange(() => {
     $("desk").toggleAttribute("data-selling", session.who !== null);
     events.hurry();
   });
   return {
+    start: () => events.start(),
     showWords: () => {
       selling.draw();
       for (const panel of [orders, chat, signIn, form]) panel.showWords();
@@ -125,7 +125,7 @@ async function start() {
   takeKey();
   const panels = [];
   const toast = startToast($("toast"));
-  startLanguage(() => panels.forEach(({ showWords }) => showWords()));
+  startLanguage(() => panels.forEach((panel) => panel.showWords()));
   startFields(toast);
   $("title").textContent = room;
   $("watch-url").value = `${location.origin}/watch/${encodeURIComponent(room)}`;
@@ -140,11 +140,11 @@ async function start() {
       access.take(told);
     },
   });
-  void feed.refresh();
   const ingest = startIngestPanel({ room, session });
-  panels.push(access, startSelling({ session, feed, ingest, toast }), ingest);
+  const selling = startSelling({ session, feed, ingest, toast });
+  panels.push(access, selling, ingest);
   panels.push(new RestreamsPanel({ room, session }), new ChannelPanel({ room, session }));
-  void session.start();
+  void Promise.all([feed.refresh(), session.start()]).then(() => selling.start()); // which says whether a token is needed
 
   const info = await publishInfo();
   const readKey = () => key.value.trim();

@@ -50,7 +50,7 @@ export class AccessPanel {
       button.setAttribute("aria-pressed", String(button.dataset.access === this.#access));
     }
     $("access-link").hidden = !this.#session.may("viewer_tokens.issue");
-    if ($("access-link").hidden) $("access-link-box").hidden = true;
+    if ($("access-link").hidden) this.#showLink("");
     $("access-problem").hidden = this.#problem === "";
     $("access-problem").textContent = this.#problem;
   }
@@ -67,12 +67,16 @@ export class AccessPanel {
   // Shown as well as copied: not every browser lets a page copy after it has waited for an answer.
   async #link() {
     await this.#act(async () => {
-      const body = { room: this.#room, role: "host" };
+      const body = { room: this.#room, role: "moderator" }; // the least that is let into a rehearsal
       const { token } = await this.#session.send("/v1/viewer-tokens", { method: "POST", body });
-      $("access-link-url").value = `${location.origin}/watch/${encodeURIComponent(this.#room)}#token=${token}`;
-      $("access-link-box").hidden = false;
+      this.#showLink(`${location.origin}/watch/${encodeURIComponent(this.#room)}#token=${token}`);
       if (await copy($("access-link-url").value)) this.#toast(t("link_copied"));
     });
+  }
+
+  #showLink(link) {
+    $("access-link-url").value = link;
+    $("access-link-box").hidden = link === "";
   }
 
   async #act(act) {
