@@ -240,7 +240,7 @@ def _conditions(plan: Plan) -> dict[str, str]:
         "steady": f"{MESSAGES_PER_S} messages/s to every viewer, all viewers in one turn of the loop",
         "saturated": f"bursts of {BURST_MESSAGES} to every viewer, the next when the queues are empty",
         "viewers": "stock aiortc in another process for both; a SACK for every packet",
-        "Hawker": "sessions on one UDP port, as WHEP viewers have them; uvloop",
+        "Hawker": "sessions on one UDP port, as WHEP viewers have them; the C where it is built; uvloop",
         "aiortc": "an RTCPeerConnection per viewer; uvloop",
         "figures": f"CPU (user + system) of the sending process; median of {plan.rounds} x "
         f"{plan.seconds:g} s, variants in turns, a process each",

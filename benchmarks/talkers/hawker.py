@@ -7,6 +7,7 @@ from typing import Any
 
 from mediaserver.protocol import sdp
 from mediaserver.protocol.rtp import RtpPacket
+from mediaserver.rtc import compiled
 from mediaserver.rtc.address import Address
 from mediaserver.rtc.session import Session
 from mediaserver.rtc.transport import Transport
@@ -54,7 +55,7 @@ class HawkerTalker:
 
 
 async def start(offers: Sequence[str]) -> tuple[HawkerTalker, list[str]]:
-    transport = Transport("127.0.0.1", 0)
+    transport = Transport("127.0.0.1", 0, carrier=compiled.chosen())
     await transport.start()
     talker = HawkerTalker(transport)
     return talker, [talker.accept(each) for each in offers]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Protocol
 
 from aiohttp import web
@@ -20,6 +20,10 @@ from mediaserver.ingest.channel import Channels, Status
 
 TAG = "rooms"
 PATH = "/v1/rooms/{room}/channel"
+FIRST, LAST = (
+    datetime(1970, 1, 1, tzinfo=UTC),
+    datetime(9999, 1, 1, tzinfo=UTC),
+)  # of RFC 3339, in UTC
 
 
 class ChannelPlan(Protocol):
@@ -49,7 +53,7 @@ class NewChannel(Strict):
 
     files: Annotated[list[str], Field(min_length=1, max_length=1000)]
     loop: bool = False
-    starts_at: AwareDatetime | None = None
+    starts_at: Annotated[AwareDatetime, Field(ge=FIRST, lt=LAST)] | None = None
 
 
 class ChannelDocument(Strict):

@@ -31,7 +31,7 @@ from pathlib import Path
 
 from aiortc.rtcdtlstransport import SRTP_AEAD_AES_128_GCM
 
-from mediaserver.rtc import compiled_receive
+from mediaserver.rtc import compiled_receive, compiled_records
 from mediaserver.rtc.compiled_carrier import Compiled
 from mediaserver.rtc.dtls import SrtpKeys
 from mediaserver.rtc.sender import Batch, OutPacket, Route, lay_out, protect
@@ -39,8 +39,7 @@ from mediaserver.rtc.srtp import Srtp
 
 log = logging.getLogger("hawker.rtc")
 
-SOURCE = Path(__file__).with_name("compiled.c")
-RECEIVE_SOURCE = Path(__file__).with_name("compiled_receive.c")
+SOURCES = [Path(__file__).with_name(f"compiled{part}.c") for part in ("", "_receive", "_records")]
 COMPILERS = "cc", "gcc", "clang"
 FLAGS = "-O3", "-std=gnu11", "-shared", "-fPIC"
 BUILD_S = 60.0
@@ -75,8 +74,8 @@ def load(directory: Path | None = None) -> Compiled:
             reasons.append(str(error))
             continue
         if _right(compiled):
-            if not compiled_receive.right(compiled.library):
-                raise Unavailable("what it receives comes out wrong")
+            if not (compiled_receive.right(compiled.library) and compiled_records.right(compiled)):
+                raise Unavailable("what it receives, or says, comes out wrong")
             return compiled
         reasons.append(f"{libcrypto} encrypts wrongly")
     raise Unavailable("; ".join(reasons))
@@ -92,7 +91,7 @@ def build(directory: Path | None = None) -> Path:
         _check_directory(directory)
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
             made = Path(scratch) / path.name
-            command += ["-o", str(made), str(SOURCE), str(RECEIVE_SOURCE), "-ldl"]
+            command += ["-o", str(made), *map(str, SOURCES), "-ldl"]
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=BUILD_S, check=False
             )
@@ -132,7 +131,7 @@ def _path(directory: Path) -> Path:
     """Named by what it is built from and for: another version never loads it."""
     if sys.platform != "linux" or sys.maxsize < 1 << 32:
         raise Unavailable("it is for Linux with 64 bits")
-    build_of = SOURCE.read_bytes() + RECEIVE_SOURCE.read_bytes() + " ".join(FLAGS).encode()
+    build_of = b"".join(each.read_bytes() for each in SOURCES) + " ".join(FLAGS).encode()
     return directory / f"sender-{hashlib.sha256(build_of).hexdigest()[:16]}-{platform.machine()}.so"
 
 

@@ -2,8 +2,9 @@
  *
  * It does what `Session.on_srtp` and `rtp.parse` do in Python. A route is one SSRC from one address that
  * has been heard by Python before, with its session's context of libsrtp, whose own srtp_unprotect is
- * called: keys, replays and rollovers are in one place whoever decrypts. Anything without a route (STUN,
- * DTLS, RTCP, strangers) is left as it came, for Python.
+ * called: keys, replays and rollovers are in one place whoever decrypts. From an address with a lane (see
+ * compiled_records.c) plain acknowledgements of data channels are read. Anything else (STUN, other DTLS,
+ * RTCP, strangers) is left as it came, for Python.
  *
  * Structures stand in compiled_receive.py and datagrams.py as they stand here.
  */
@@ -22,11 +23,13 @@ enum {
     STAMP = 35, /* SO_TIMESTAMPNS */
 };
 
-enum kind { UNTOUCHED, PARSED, DECRYPTED, REFUSED };
+enum kind { UNTOUCHED, PARSED, DECRYPTED, REFUSED, ACKNOWLEDGED };
+
+struct lane;
 
 struct route {
     struct route *next;
-    void *context;
+    void *context; /* of libsrtp, or a lane */
     uint64_t number;
     uint32_t ssrc;
     uint8_t name[NAME_BYTES];
@@ -34,7 +37,9 @@ struct route {
 
 struct table {
     int (*unprotect)(void *context, void *packet, int *bytes);
+    uint64_t batches; /* read so far */
     struct route *buckets[BUCKETS];
+    struct route *lanes[BUCKETS]; /* their SSRC is 0 */
 };
 
 /* What the kernel wrote about a datagram; `Envelope` in datagrams.py. */
@@ -64,6 +69,9 @@ struct batch {
     double now, ahead_s, waited_most_s; /* `ahead_s`: of the stamps' clock, which Python goes by */
 };
 
+int hawker_acknowledged(struct lane *lane, uint64_t batch, const uint8_t *record, uint32_t bytes,
+                        uint32_t *tsn, uint32_t *window);
+
 /* A table of routes that decrypts by this function of libsrtp, or NULL. */
 struct table *hawker_table(void *unprotect)
 {
@@ -78,7 +86,7 @@ void hawker_table_free(struct table *table)
     free(table); /* every route is unlearnt by then */
 }
 
-static struct route **bucket(struct table *table, const uint8_t *name, uint32_t ssrc)
+static struct route **bucket(struct route **buckets, const uint8_t *name, uint32_t ssrc)
 {
     uint64_t words[NAME_BYTES / 8], mixed = ssrc;
     memcpy(words, name, sizeof words);
@@ -86,22 +94,21 @@ static struct route **bucket(struct table *table, const uint8_t *name, uint32_t 
         mixed = (mixed ^ words[at]) * UINT64_C(0x9E3779B97F4A7C15);
         mixed ^= mixed >> 29;
     }
-    return &table->buckets[mixed % BUCKETS];
+    return &buckets[mixed % BUCKETS];
 }
 
-static struct route *find(struct table *table, const uint8_t *name, uint32_t ssrc)
+static struct route *find(struct route **buckets, const uint8_t *name, uint32_t ssrc)
 {
-    struct route *route = *bucket(table, name, ssrc);
+    struct route *route = *bucket(buckets, name, ssrc);
     while (route && (route->ssrc != ssrc || memcmp(route->name, name, NAME_BYTES)))
         route = route->next;
     return route;
 }
 
-/* Go by this route from now on; false where there is no memory for it. */
-int hawker_learn(struct table *table, const uint8_t *name, uint32_t ssrc, void *context,
+static int learn(struct route **buckets, const uint8_t *name, uint32_t ssrc, void *context,
                  uint64_t number)
 {
-    struct route **first = bucket(table, name, ssrc), *route = calloc(1, sizeof *route);
+    struct route **first = bucket(buckets, name, ssrc), *route = calloc(1, sizeof *route);
     if (!route)
         return 0;
     route->next = *first;
@@ -113,15 +120,38 @@ int hawker_learn(struct table *table, const uint8_t *name, uint32_t ssrc, void *
     return 1;
 }
 
-void hawker_unlearn(struct table *table, const uint8_t *name, uint32_t ssrc)
+static void unlearn(struct route **buckets, const uint8_t *name, uint32_t ssrc)
 {
-    struct route **place = bucket(table, name, ssrc), *route = find(table, name, ssrc);
+    struct route **place = bucket(buckets, name, ssrc), *route = find(buckets, name, ssrc);
     if (!route)
         return;
     while (*place != route)
         place = &(*place)->next;
     *place = route->next;
     free(route);
+}
+
+/* Go by this route from now on; false where there is no memory for it. */
+int hawker_learn(struct table *table, const uint8_t *name, uint32_t ssrc, void *context,
+                 uint64_t number)
+{
+    return learn(table->buckets, name, ssrc, context, number);
+}
+
+void hawker_unlearn(struct table *table, const uint8_t *name, uint32_t ssrc)
+{
+    unlearn(table->buckets, name, ssrc);
+}
+
+/* The same for the lane of this address. */
+int hawker_learn_lane(struct table *table, const uint8_t *name, struct lane *lane, uint64_t number)
+{
+    return learn(table->lanes, name, 0, lane, number);
+}
+
+void hawker_unlearn_lane(struct table *table, const uint8_t *name)
+{
+    unlearn(table->lanes, name, 0);
 }
 
 static uint32_t number(const uint8_t *data, int bytes)
@@ -175,13 +205,28 @@ static double arrival(const struct batch *batch, const struct envelope *envelope
     return usable ? stamp : batch->now;
 }
 
+static enum kind read_acknowledgement(struct table *table, const uint8_t *datagram, uint32_t bytes,
+                                      const uint8_t *name, struct record *record)
+{
+    const struct route *route = find(table->lanes, name, 0);
+    if (!route || !hawker_acknowledged(route->context, table->batches, datagram, bytes,
+                                       &record->timestamp, &record->ssrc))
+        return UNTOUCHED;
+    record->route = route->number;
+    return ACKNOWLEDGED;
+}
+
 static enum kind open_one(struct table *table, uint8_t *packet, uint32_t bytes, const uint8_t *name,
                           struct record *record)
 {
-    if (bytes < HEADER_BYTES || bytes > DATAGRAM_BYTES || packet[0] >> 6 != 2 ||
+    if (bytes < HEADER_BYTES || bytes > DATAGRAM_BYTES)
+        return UNTOUCHED;
+    if (packet[0] >= 20 && packet[0] < 64)
+        return read_acknowledgement(table, packet, bytes, name, record);
+    if (packet[0] >> 6 != 2 ||
         (packet[1] >= 192 && packet[1] <= 223)) /* RTCP, RFC 5761 */
         return UNTOUCHED;
-    const struct route *route = find(table, name, number(packet + 8, 4));
+    const struct route *route = find(table->buckets, name, number(packet + 8, 4));
     if (!route)
         return UNTOUCHED;
     int length = (int)bytes;
@@ -195,6 +240,7 @@ static enum kind open_one(struct table *table, uint8_t *packet, uint32_t bytes, 
 /* Write the records of a batch, decrypting in place. */
 void hawker_open_batch(struct table *table, const struct batch *batch)
 {
+    table->batches++;
     for (uint32_t at = 0; at < batch->count; at++) {
         const struct envelope *envelope = &batch->envelopes[at];
         struct record *record = &batch->records[at];

@@ -21,6 +21,7 @@ from mediaserver.errors import ProtocolError
 from mediaserver.protocol.rtp import RtpPacket, parse, serialize_extensions, serialize_header
 from mediaserver.rtc.address import UdpAddress
 from mediaserver.rtc.compiled_carrier import sockaddr
+from mediaserver.rtc.compiled_records import Lane
 from mediaserver.rtc.datagrams import (
     BATCH,
     NAME_BYTES,
@@ -34,7 +35,8 @@ from mediaserver.rtc.dtls import SrtpKeys
 from mediaserver.rtc.srtp import Srtp, unprotect_address
 
 SOURCES = 16  # of one address; a publisher of three layers has seven
-PARSED, DECRYPTED = 1, 2  # enum kind
+PARSED, DECRYPTED, ACKNOWLEDGED = 1, 2, 4  # enum kind
+Acknowledged = Callable[[int, int], None]  # cumulative TSN, window in bytes
 # Arrival and route; in the memory: extension, payload, end; timestamp, SSRC, sequence, the profile of
 # the extension, kind, payload type, marker.
 _RECORD = struct.Struct("=dQIIIIIHHBB?5x")
@@ -77,10 +79,13 @@ class Opened:
         self._batches = batches
         self._clock = clock
         self._refused = refused
+        self.only_acknowledged = False  # whether the last batch was of nothing else
         self._numbers = itertools.count(1)
         # By number who hears of it, and what C points at; by address the numbers of its SSRCs.
         self._routes: dict[int, tuple[HearRtp, Srtp]] = {}
         self._sources: dict[UdpAddress, dict[int, int]] = {}
+        self._lanes: dict[UdpAddress, int] = {}
+        self._acknowledged: dict[int, tuple[Acknowledged, Lane]] = {}
         self._records = (ctypes.c_char * (BATCH * _RECORD.size))()
         self._view = memoryview(self._records).cast("B")
         self._batch = Batch(
@@ -102,21 +107,36 @@ class Opened:
             sources[ssrc] = number
             self._routes[number] = hear, srtp
 
+    def learn_lane(self, address: UdpAddress, lane: Lane, hear: Acknowledged) -> None:
+        """Plain acknowledgements from there are read by this lane and go to `hear`."""
+        if address in self._lanes:
+            return
+        number = next(self._numbers)
+        if self._library.hawker_learn_lane(self._table, _name(address), lane.at, number):
+            self._lanes[address] = number
+            self._acknowledged[number] = hear, lane
+
     def forget(self, address: UdpAddress) -> None:
         """Nobody is at this address any more, or somebody else."""
         for ssrc, number in self._sources.pop(address, {}).items():
             self._library.hawker_unlearn(self._table, _name(address), ssrc)
             del self._routes[number]
+        lane = self._lanes.pop(address, None)
+        if lane is not None:
+            self._library.hawker_unlearn_lane(self._table, _name(address))
+            del self._acknowledged[lane]
 
     def close(self) -> None:
         """Nothing may be read afterwards."""
-        for address in list(self._sources):
+        for address in [*self._sources, *self._lanes]:
             self.forget(address)
         self._library.hawker_table_free(self._table)
 
     def read(self, hear: Hear) -> bool:
         batch, memory, routes = self._batch, self._batches.memory, self._routes
+        lanes = self._acknowledged
         count = batch.count = self._batches.receive()
+        self.only_acknowledged, acknowledged = False, 0
         if not count:
             return False
         batch.now = self._clock()
@@ -136,6 +156,10 @@ class Opened:
             payload_type,
             marker,
         ) in _RECORD.iter_unpack(self._view[: count * _RECORD.size]):
+            if kind == ACKNOWLEDGED and number in lanes:
+                lanes[number][0](timestamp, ssrc)
+                acknowledged += 1
+                continue
             route = routes.get(number)
             if route is None:  # perhaps forgotten by what stood before it
                 hear(memory[start:end], self._batches.sender(start // STRIDE), arrival)
@@ -160,6 +184,7 @@ class Opened:
                 route[0](packet, arrival)
             except ProtocolError:
                 self._refused()
+        self.only_acknowledged = acknowledged == count
         return count == BATCH
 
 
@@ -199,6 +224,10 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.hawker_learn.restype = ctypes.c_int
     library.hawker_unlearn.argtypes = [pointer, ctypes.c_char_p, ctypes.c_uint32]
     library.hawker_unlearn.restype = None
+    library.hawker_learn_lane.argtypes = [pointer, ctypes.c_char_p, pointer, number]
+    library.hawker_learn_lane.restype = ctypes.c_int
+    library.hawker_unlearn_lane.argtypes = [pointer, ctypes.c_char_p]
+    library.hawker_unlearn_lane.restype = None
     library.hawker_open_batch.argtypes = [pointer, ctypes.POINTER(Batch)]
     library.hawker_open_batch.restype = None
     return library

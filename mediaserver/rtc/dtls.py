@@ -16,7 +16,7 @@ import datetime
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from aiortc import (
     RTCCertificate,
@@ -36,8 +36,12 @@ from OpenSSL import SSL
 
 from mediaserver.protocol.sdp import DIGESTS
 from mediaserver.rtc import dtls_records
-from mediaserver.rtc.dtls_records import Record, Records
+from mediaserver.rtc.address import Address
+from mediaserver.rtc.dtls_records import GcmRecords, Record, Records
 from mediaserver.rtc.sctp import Sctp
+
+if TYPE_CHECKING:
+    from mediaserver.rtc.compiled_records import Lane, Outlet
 
 DtlsRole = Literal["server", "client"]
 
@@ -162,6 +166,7 @@ class Dtls:
         self._receive_packet: Callable[[bytes], None] | None = None
         self._early: list[bytes] = []
         self._closed = False
+        self.lane: Lane | None = None
 
     @property
     def connected(self) -> bool:
@@ -195,6 +200,19 @@ class Dtls:
         if records is None:
             raise ConnectionError("not connected")
         self._path.send(records.seal(packet))
+
+    def pave(self, outlet: Outlet) -> Lane | None:
+        """A lane for these records; None where they can't have one."""
+        records = self._records
+        if self.lane is None and isinstance(records, GcmRecords) and not self._last_flight:
+            with contextlib.suppress(MemoryError):
+                self.lane = outlet.lane(records)
+                self._records = self.lane.records
+        return self.lane
+
+    def end(self) -> None:
+        """The peer broke the protocol: as a ConnectionError of `receive_by`'s reader."""
+        self._close()
 
     async def stop(self) -> None:
         """Say goodbye to the peer, and know nobody."""
@@ -250,6 +268,9 @@ class Dtls:
             with contextlib.suppress(ConnectionError):
                 self._path.send(self._records.goodbye())
         self._records = None
+        if self.lane is not None:
+            self.lane.close()
+            self.lane = None
         self._receive_packet = None
         self._path.close()
         on_closed, self._on_closed = self._on_closed, _nothing
@@ -394,6 +415,7 @@ class DataChannels:
     """The two negotiated channels of a session: id 0 `hawker`, id 1 `hawker-live`."""
 
     def __init__(self, dtls: Dtls, on_message: Callable[[int, str | bytes], None]) -> None:
+        self._dtls = dtls
         self._sctp = Sctp(dtls, server=dtls.role == "server")
         reliable = RTCDataChannelParameters(label="hawker", negotiated=True, id=0)
         live = RTCDataChannelParameters(
@@ -408,6 +430,23 @@ class DataChannels:
     async def start(self, remote_port: int, max_message_bytes: int) -> None:
         """Open the SCTP association (RFC 8841 §9.3)."""
         await self._sctp.start(RTCSctpCapabilities(max_message_bytes), remote_port)
+
+    def pave(self, outlet: Outlet, address: Address) -> Lane | None:
+        """A lane to this address; None where there can't be one, or not yet."""
+        if not self._sctp.established or self._dtls.lane is not None:
+            return self._dtls.lane
+        lane = self._dtls.pave(outlet)
+        if lane is not None:
+            lane.associate(*self._sctp.say_by(lane.say))
+            lane.move(address)
+        return lane
+
+    def acknowledged(self, tsn: int, window: int) -> None:
+        """A plain SACK that the lane has read."""
+        try:
+            self._sctp.acknowledged(tsn, window)
+        except ConnectionError:
+            self._dtls.end()
 
     def send(self, channel: int, data: str | bytes) -> bool:
         """Queue a message; False when the channel isn't open or its queue is full."""

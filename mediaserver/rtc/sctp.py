@@ -79,6 +79,13 @@ class Packets(Protocol):
         """Call back with each packet; a ConnectionError that it raises is the end of the session."""
 
 
+class Say(Protocol):
+    """A shorter way for messages of one chunk."""
+
+    def __call__(self, what: int, tsn: int, sequence: int, data: bytes) -> bool:
+        """Take one; False when it has to go by `send_packet`. `what`: stream, protocol, flags."""
+
+
 class Carrier:
     """What aiortc's SCTP asks of its DTLS transport."""
 
@@ -115,7 +122,7 @@ class Stream:
 
 
 class Outgoing(DataChunk):
-    """A DATA chunk as aiortc's bookkeeping knows it, with its bytes made once."""
+    """A DATA chunk as aiortc's bookkeeping knows it."""
 
     _abandoned = False
     _acked = False
@@ -136,18 +143,21 @@ class Outgoing(DataChunk):
         data: bytes,
     ) -> None:
         """`sequence` is the message's number in its stream, 0 when unordered."""
-        size = len(data)
         self.flags = flags
         self.tsn = tsn
         self.stream_id = stream.id
         self.stream_seq = sequence
-        self._book_size = size
+        self.protocol = protocol
+        self.user_data = data
+        self._book_size = len(data)
         self._max_retransmits = stream.max_retransmits
-        head = _DATA.pack(0, flags, DATA_HEADER_BYTES + size, tsn, stream.id, sequence, protocol)
-        self.wire = head + data + _PADDING[size & 3]
 
     def __bytes__(self) -> bytes:
-        return self.wire
+        data, size = self.user_data, self._book_size
+        length, numbers = DATA_HEADER_BYTES + size, (self.tsn, self.stream_id, self.stream_seq)
+        return (
+            _DATA.pack(0, self.flags, length, *numbers, self.protocol) + data + _PADDING[size & 3]
+        )
 
 
 class Sctp(RTCSctpTransport):
@@ -170,11 +180,13 @@ class Sctp(RTCSctpTransport):
         self._t3_due = _NEVER
         self._t3_wakes = _NEVER
         self._header = (0, b"")
+        self._say: Say | None = None
         self._streams: dict[RTCDataChannel, Stream] = {}
 
     async def stop(self) -> None:
         """Abort, and know nothing any more of what was to be sent."""
         await super().stop()
+        self._say = None
         self._streams.clear()
         for queue in (self._data_channel_queue, self._outbound_queue, self._sent_queue):
             queue.clear()
@@ -198,19 +210,47 @@ class Sctp(RTCSctpTransport):
     def _receive_plain_sack(self, packet: bytes) -> bool:
         """Take a SACK that reports nothing missing while nothing is; False when aiortc must look."""
         tag, kind, length, tsn, window, counts = _SACK.unpack(packet)
-        if (
-            kind != SACK
-            or counts
-            or length != SACK_CHUNK_BYTES
-            or self._lost
-            or self._fast_recovery_exit is not None
-            or self._forward_tsn_streams
-            or (tsn - self._advanced_peer_ack_tsn) & SERIAL >= HALF
-        ):
+        if kind != SACK or counts or length != SACK_CHUNK_BYTES or not self._is_usual(tsn):
             return False
         crc = _crc32c(packet[:8] + _NO_CHECKSUM + packet[HEADER_BYTES:])  # §6.8
         if tag != self._local_verification_tag or crc.to_bytes(4, "little") != packet[8:12]:
             return True  # not the peer's: dropped
+        self._take_sack(tsn, window)
+        return True
+
+    def acknowledged(self, tsn: int, window: int) -> None:
+        """Take a plain SACK whose packet was checked and read already; raises as `receive`."""
+        try:
+            if self._is_usual(tsn):
+                self._take_sack(tsn, window)
+                return
+            sack = SackChunk()
+            sack.cumulative_tsn, sack.advertised_rwnd = tsn, window
+            finish(self._receive_chunk(sack))
+        except HOSTILE as error:
+            raise ConnectionError(f"SCTP: {error!r}") from error
+
+    def say_by(self, say: Say) -> tuple[bytes, int]:
+        """Send by a shorter way where there is nothing to it; returns ports and tag as our packets begin
+        with, and the tag of the peer's.
+        """
+        ports = self._begin()
+        self._say = say
+        return ports, self._local_verification_tag
+
+    @property
+    def established(self) -> bool:
+        return self._association_state is ESTABLISHED
+
+    def _is_usual(self, tsn: int) -> bool:
+        return not (
+            self._lost
+            or self._fast_recovery_exit is not None
+            or self._forward_tsn_streams
+            or (tsn - self._advanced_peer_ack_tsn) & SERIAL >= HALF
+        )
+
+    def _take_sack(self, tsn: int, window: int) -> None:
         self._peer_window = window
         sent = self._sent_queue
         if len(sent) == 1 and sent[0].tsn == tsn and self._flight_size < self._cwnd:
@@ -224,11 +264,10 @@ class Sctp(RTCSctpTransport):
         else:
             self._check_acknowledged(tsn)
             if (tsn - self._last_sacked_tsn) & SERIAL >= HALF:
-                return True
+                return
             self._acknowledge(tsn)
         if self._data_channel_queue or self._outbound_queue or self._forward_tsn_chunk:
             self._flush_open()
-        return True
 
     def _acknowledge(self, tsn: int) -> None:
         """aiortc's handling of a SACK (§6.2.1, §7.2), for one that reports no gap."""
@@ -443,7 +482,7 @@ class Sctp(RTCSctpTransport):
             chunk._in_flight = True
             chunk._sent_count = 1
             chunk._sent_time = now
-            due.append(chunk.wire)
+            due.append(bytes(chunk))
         if self._sent_queue and self._t3_due == _NEVER:
             self._t3_restart()
 
@@ -477,8 +516,11 @@ class Sctp(RTCSctpTransport):
             self._t3_due = self._spoke_at + self._rto  # `_is_quiet` has just read the clock
             if self._t3_handle is None or self._t3_due < self._t3_wakes:
                 self._t3_wake()
+        say = self._say
+        if say is not None and say(stream.id << 16 | protocol << 8 | flags, tsn, sequence, data):
+            return
         try:
-            self._send_body(chunk.wire)
+            self._send_body(bytes(chunk))
         except ConnectionError:
             """The session ends already."""
 
@@ -510,14 +552,19 @@ class Sctp(RTCSctpTransport):
 
     def _send_body(self, body: bytes) -> None:
         """Send chunks that fit into one packet."""
+        header = self._begin()
+        crc = _crc32c(header + _NO_CHECKSUM + body)  # §6.8
+        self._packets.send_packet(header + crc.to_bytes(4, "little") + body)
+
+    def _begin(self) -> bytes:
         tag, header = self._header
         if tag != self._remote_verification_tag or not header:
             tag = self._remote_verification_tag
             assert self._remote_port is not None
             header = struct.pack("!HHL", self._local_port, self._remote_port, tag)
             self._header = tag, header
-        crc = _crc32c(header + _NO_CHECKSUM + body)  # §6.8
-        self._packets.send_packet(header + crc.to_bytes(4, "little") + body)
+            self._say = None  # it was told of another
+        return header
 
     # -- the retransmission timer: moved by a number; the loop's own is left to wake and look ----------
 

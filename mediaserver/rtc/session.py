@@ -23,6 +23,7 @@ from mediaserver.protocol import rtcp, rtp
 from mediaserver.protocol.rtp import RtpPacket
 from mediaserver.protocol.sdp_fragment import Credentials, Fragment, Section
 from mediaserver.rtc.address import Address, shown
+from mediaserver.rtc.compiled_records import Lane, Outlet
 from mediaserver.rtc.dtls import Certificate, DataChannels, Dtls, DtlsRole, IcePath
 from mediaserver.rtc.srtp import Srtp
 
@@ -146,11 +147,19 @@ class Session:
         elif nominated and address != self.address:
             log.info("session %s moved to %s", self.label, shown(address))
             self.address = address
+            if self._dtls.lane is not None:
+                self._dtls.lane.move(address)
             self.handler.on_moved(address)
         return dropped
 
     def on_dtls(self, data: bytes) -> None:
         self._path.feed(data)
+
+    def pave(self, outlet: Outlet) -> Lane | None:
+        """The lane of its data channels, to the selected address; None without."""
+        if self.channels is None or self.address is None:
+            return None
+        return self.channels.pave(outlet, self.address)
 
     def on_srtp(self, data: bytes, now: float) -> None:
         """Hand on the RTP or RTCP inside; raises ProtocolError when it is not from this peer."""

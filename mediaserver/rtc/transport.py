@@ -28,6 +28,7 @@ from mediaserver.rtc.candidates import candidates, own_addresses
 from mediaserver.rtc.checks import Check
 from mediaserver.rtc.compiled_carrier import Compiled
 from mediaserver.rtc.compiled_receive import Opened
+from mediaserver.rtc.compiled_records import SACK_BYTES, Outlet
 from mediaserver.rtc.datagrams import DATAGRAM_BYTES, Batches, datagrams
 from mediaserver.rtc.dtls import Certificate, Certificates, DtlsRole
 from mediaserver.rtc.ice_tcp import IceTcp
@@ -38,6 +39,7 @@ from mediaserver.rtc.sockets import open_sockets
 log = logging.getLogger("hawker.rtc")
 
 READ_SLICE_S = 0.0003  # of a turn of the loop, so that what is sent comes first
+REST_S = 0.001  # while acknowledgements alone come: a wake-up costs more than reading three
 TCP_CONNECTIONS = 2  # of a session, on average: browsers try the addresses of their own network
 SWEEP_S = 1.0
 SWEPT_A_TURN = 250  # sessions: 0.2 ms
@@ -80,6 +82,8 @@ class Transport:
         self._sweep_timer: asyncio.TimerHandle | None = None
         self.tcp: IceTcp | None = None
         self._opened: Opened | None = None
+        self._outlet: Outlet | None = None
+        self._resting: asyncio.TimerHandle | None = None
         self.admission = Admission(self.max_per_address)
 
     async def start(self) -> None:
@@ -92,6 +96,7 @@ class Transport:
             library = self.carrier.library
             self._opened = Opened(library, self._datagrams, self.clock, self._refuse)
             self._datagrams = self._opened
+            self._outlet = Outlet(self.carrier, self._socket.fileno(), self._lose)
         self.tcp = None
         if stream is not None:
             most = TCP_CONNECTIONS * self.max_sessions
@@ -111,6 +116,10 @@ class Transport:
         if self.tcp is not None:
             await self.tcp.stop()
         self.sender.close()
+        if self._outlet is not None:
+            self._outlet.close()
+        if self._resting is not None:
+            self._resting.cancel()
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
         if self._opened is not None:
             self._opened.close()
@@ -249,10 +258,31 @@ class Transport:
 
     def _on_readable(self) -> None:
         """Read what has come, for a slice of this turn; the rest is there in the next."""
+        rests = False
+        try:
+            rests = self._read()
+        finally:
+            self._rest(rests)
+
+    def _read(self) -> bool:
+        """Whether all there was in the end were acknowledgements."""
         read, hear, clock = self._datagrams.read, self._on_datagram, time.monotonic
         deadline = clock() + READ_SLICE_S
-        while read(hear) and clock() < deadline:
-            pass
+        while read(hear):
+            if clock() >= deadline:
+                return False
+        return self._opened is not None and self._opened.only_acknowledged
+
+    def _rest(self, rests: bool) -> None:
+        """Look again a little later instead of at each acknowledgement as it comes."""
+        loop, resting = asyncio.get_running_loop(), self._resting is not None
+        if rests:
+            if not resting:
+                loop.remove_reader(self._socket.fileno())
+            self._resting = loop.call_later(REST_S, self._on_readable)
+        elif resting:
+            self._resting = None
+            loop.add_reader(self._socket.fileno(), self._on_readable)
 
     def _on_frame(self, data: bytes, address: TcpAddress) -> bool:
         self._on_datagram(data, address, self.clock())
@@ -286,8 +316,21 @@ class Transport:
             self.dropped.unknown_address += 1
         elif 20 <= first < 64:
             session.on_dtls(data)
+            if size == SACK_BYTES and self._opened is not None:
+                self._pave(address, session)
         else:
             self.dropped.other += 1
+
+    def _pave(self, address: Address, session: Session) -> None:
+        """Let acknowledgements from there be read by the compiled receiver."""
+        if self._opened is None or self._outlet is None or isinstance(address, TcpAddress):
+            return
+        lane = session.pave(self._outlet)
+        if lane is not None and session.channels is not None:
+            self._opened.learn_lane(address, lane, session.channels.acknowledged)
+
+    def _lose(self, count: int) -> None:
+        self.sender.errors += count
 
     def _refuse(self) -> None:
         self.dropped.bad_srtp += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import av
 import numpy as np
@@ -61,7 +62,7 @@ async def by_whep(server: Server, watch_s: float, room: str = "show") -> list[fl
     return _offsets(_onsets(ears.video_s, ears.bright), _onsets(ears.audio_s, ears.loud))
 
 
-async def _first(end: asyncio.Future[None], event: Awaitable[object], most_s: float) -> None:
+async def _first(end: asyncio.Future[Any], event: Awaitable[Any], most_s: float) -> None:
     """Wait for an event, or for the end."""
     part = asyncio.ensure_future(event)
     await asyncio.wait({part, end}, timeout=most_s, return_when=asyncio.FIRST_COMPLETED)

@@ -59,8 +59,8 @@ def test_another_version_of_the_source_does_not_load_it(
     library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "compiled.c"
-    source.write_bytes(compiled.SOURCE.read_bytes() + b"\n")
-    monkeypatch.setattr(compiled, "SOURCE", source)
+    source.write_bytes(compiled.SOURCES[0].read_bytes() + b"\n")
+    monkeypatch.setattr(compiled, "SOURCES", [source, *compiled.SOURCES[1:]])
     with pytest.raises(Unavailable, match="not built"):
         compiled.load()
 
@@ -146,7 +146,7 @@ def test_what_the_compiler_says_is_told_and_nothing_is_left_behind(
 ) -> None:
     source = tmp_path / "compiled.c"
     source.write_text("int broken(", "utf-8")
-    monkeypatch.setattr(compiled, "SOURCE", source)
+    monkeypatch.setattr(compiled, "SOURCES", [source, *compiled.SOURCES[1:]])
     with pytest.raises(Unavailable, match="error"):
         compiled.build()
     assert list(library.parent.iterdir()) == [library]

@@ -11,6 +11,7 @@ from mediaserver.hub import Hub
 from mediaserver.ingest.channel.channel import Channel, Plan, Status
 
 LISTED = 1000  # files of the folder that are told
+NAMED_CHARS = 100  # of a name, in an error: what was sent may be long
 SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".flv"})
 
 
@@ -37,7 +38,8 @@ class Channels:
         self, room: str, names: Sequence[str], *, loop: bool, starts_at_s: float | None
     ) -> None:
         """Play these on the room's stream, in place of what its channel has played."""
-        await self.stop(room)
+        while room in self._channels:  # another may have begun while this one waited
+            await self.stop(room)
         files = tuple(self.folder / name for name in names)
         channel = self._channels[room] = Channel(self._hub, room, Plan(files, loop, starts_at_s))
         channel.start()
@@ -63,7 +65,13 @@ class Channels:
         await asyncio.gather(*(self.stop(room) for room in list(self._channels)))
 
     def _path(self, name: str) -> Path:
-        path = (self.folder / name).resolve()
-        if not path.is_relative_to(self.folder.resolve()) or not path.is_file():
-            raise NoSuchFile(f"files: {name!r} is no file below {self.folder}")
-        return path
+        try:
+            path = (self.folder / name).resolve()
+            if path.is_relative_to(self.folder.resolve()) and path.is_file():
+                return path
+        except (
+            OSError,
+            ValueError,
+        ):  # a name that no file can have: too long, or with a zero in it
+            pass
+        raise NoSuchFile(f"files: {name[:NAMED_CHARS]!r} is no file below {self.folder}")
