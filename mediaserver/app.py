@@ -406,6 +406,7 @@ class App:
             hub=self.hub,
             doctor=self.doctor,
             stop_channel=self.channels.stop,
+            restream=self.restreams.refresh,
             viewers=self.viewers,
             guest_limiter=guests,
             audit=AuditLog(self.shop.store),

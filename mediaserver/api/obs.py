@@ -17,6 +17,7 @@ from commerce.ids import new_id, utc_ms
 from mediaserver.access import Access, split_key
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.operation import operation
+from mediaserver.api.pages import host_name
 from mediaserver.api.preconditions import NO_STORE
 from mediaserver.api.problem import read_json
 from mediaserver.errors import PeerError, Unauthorized
@@ -25,11 +26,12 @@ SCHEMA_VERSION = "2024-06-04"
 NVIDIA = 0x10DE  # PCI vendor
 NVENC_IN_LIBOBS = 31  # the version of OBS from which on its NVENC has another name
 MAX_TRACKS = 6  # of one multitrack FLV
-MAX_HEIGHT = 1080  # a shop's hands and labels need no more, and phones show no more
+MAX_HEIGHT = 1080  # of the shorter side: a shop's hands and labels need no more
+MIN_KBPS = 100
 TOP_BITS_PER_PIXEL = 0.075  # of a frame: 4.7 Mbit/s for 1080p at 30 frames/s
 KEYFRAME_S = 2
 AUDIO_KBPS = 160
-Rung = tuple[int, int]  # height, kbit/s
+Rung = tuple[int, int]  # shorter side, kbit/s
 
 
 class _Tolerant(BaseModel):
@@ -121,7 +123,7 @@ class ObsApi:
             return _reply({"result": "error", "html_en_us": words})
         endpoints = [
             {"protocol": protocol, "url_template": f"{url}/{{stream_key}}"}
-            for protocol, url in self._servers(request.host.partition(":")[0]).items()
+            for protocol, url in self._servers(host_name(request.host)).items()
         ]
         status = {"result": "success", "html_en_us": None}
         return _reply(status, endpoints, tracks(wanted, self._ladder))
@@ -131,28 +133,37 @@ def tracks(wanted: ClientConfigurationRequest, ladder: Sequence[Rung]) -> list[d
     """Encoders, the largest picture first: what OBS composes, and the rungs below it that fit."""
     preferences = wanted.preferences
     rate = preferences.framerate.numerator / preferences.framerate.denominator
-    top = min(preferences.height, MAX_HEIGHT)
-    width = preferences.width * top // preferences.height
-    rungs = [(top, round(width * top * rate * TOP_BITS_PER_PIXEL / 1000))]
-    rungs += sorted((rung for rung in ladder if rung[0] < top), reverse=True)
+    top = min(preferences.width, preferences.height, MAX_HEIGHT)
+    width, height = _size(preferences, top)
+    rungs = [(top, round(width * height * rate * TOP_BITS_PER_PIXEL / 1000))]
+    rungs += sorted(
+        (rung for rung in ladder if rung[0] < top and rung[1] < rungs[0][1]), reverse=True
+    )
     most = min(MAX_TRACKS, preferences.maximum_video_tracks or MAX_TRACKS)
     budget = preferences.maximum_aggregate_bitrate or sum(kbps for _, kbps in rungs)
     chosen: list[Rung] = []
-    for height, kbps in rungs[:most]:
+    for side, kbps in rungs[:most]:
         left = budget - sum(taken for _, taken in chosen)
         if chosen and kbps > left:
             continue
-        chosen.append((height, min(kbps, left)))
-    return [_encoder(wanted, height, kbps) for height, kbps in chosen]
+        chosen.append((side, max(MIN_KBPS, min(kbps, left))))
+    return [_encoder(wanted, side, kbps) for side, kbps in chosen]
 
 
-def _encoder(wanted: ClientConfigurationRequest, height: int, kbps: int) -> dict[str, Any]:
+def _size(preferences: Preferences, side: int) -> tuple[int, int]:
+    """Width and height, even, of the canvas with its shorter side made `side`."""
+    shorter = min(preferences.width, preferences.height)
+    return preferences.width * side // shorter & ~1, preferences.height * side // shorter & ~1
+
+
+def _encoder(wanted: ClientConfigurationRequest, side: int, kbps: int) -> dict[str, Any]:
     preferences = wanted.preferences
+    width, height = _size(preferences, side)
     name, own = _kind(wanted)
     return {
         "type": name,
-        "width": preferences.width * height // preferences.height & ~1,
-        "height": height & ~1,
+        "width": width,
+        "height": height,
         "framerate": preferences.framerate.model_dump(),
         "gpu_scale_type": "OBS_SCALE_BICUBIC",
         "colorspace": "VIDEO_CS_709",

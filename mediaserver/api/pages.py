@@ -86,6 +86,14 @@ def read_folder(folder: Path) -> dict[str, Asset]:
     }
 
 
+def host_name(host: str) -> str:
+    """The name in a Host header, without its port; raises ProtocolError for anything else."""
+    found = _HOST.fullmatch(host)
+    if found is None:
+        raise ProtocolError("the Host header is not a host name")
+    return found[1]
+
+
 class PublishInfo(BaseModel):
     rtmp_server: str | None = Field(description='what OBS calls "Server"; null: no RTMP here')
     srt_server: str | None = Field(description="without the stream id; null: no SRT here")
@@ -179,15 +187,13 @@ class Pages:
     @operation("Where to publish to", "rooms", reply=PublishInfo, errors={400: "malformed"})
     async def publish_info(self, request: web.Request) -> web.Response:
         """Where to publish to, as seen from this browser; no key."""
-        host = _HOST.fullmatch(request.host)
-        if host is None:
-            raise ProtocolError("the Host header is not a host name")
+        host = host_name(request.host)
         room = request.match_info["room"]
-        https = self._https_origin(host[1])
+        https = self._https_origin(host)
         return web.json_response(
             {
-                "rtmp_server": self._rtmp_server(host[1]),
-                "srt_server": self._srt_server(host[1]),
+                "rtmp_server": self._rtmp_server(host),
+                "srt_server": self._srt_server(host),
                 "whip_url": f"{request.scheme}://{request.host}/whip",
                 "https_studio_url": https and f"{https}/studio/{room}",
             },

@@ -102,7 +102,10 @@ class Tokens(Protocol):
 
 
 class RoomsApi:
-    """Handlers of `/v1/rooms` and `/v1/viewer-tokens`; `viewers(room)` counts over all protocols."""
+    """Handlers of `/v1/rooms` and `/v1/viewer-tokens`; `viewers(room)` counts over all protocols.
+
+    `stop_channel(room)` ends its scheduled channel, `restream(room)` looks anew at where it may go.
+    """
 
     def __init__(
         self,
@@ -112,6 +115,7 @@ class RoomsApi:
         hub: Hub,
         doctor: Doctor,
         stop_channel: Callable[[str], Awaitable[None]],
+        restream: Callable[[str], Awaitable[None]],
         viewers: Callable[[str], int],
         guest_limiter: AddressLimiter,
         audit: AuditLog,
@@ -121,6 +125,7 @@ class RoomsApi:
         self._hub = hub
         self._doctor = doctor
         self._stop_channel = stop_channel
+        self._restream = restream
         self._viewers = viewers
         self._guest_limiter = guest_limiter
         self._audit = audit
@@ -196,6 +201,7 @@ class RoomsApi:
             access=changes.access,
             if_version=await self._if_version(request, id),
         )
+        await self._restream(id)  # a rehearsal goes nowhere
         return web.json_response(self._inside(room), headers=etag(room.version))
 
     @operation(

@@ -147,6 +147,7 @@ async def open_house(
         hub=hub,
         doctor=doctor,
         stop_channel=Channels(hub, directory).stop,
+        restream=_nowhere,
         viewers=lambda room: viewers.get(room, 0),
         guest_limiter=AddressLimiter(per_s=0.01, burst=GUEST_BURST),
         audit=audit,
@@ -197,3 +198,7 @@ def routes(house: House) -> Iterable[tuple[str, str]]:
         if route.method != "HEAD":
             path = route.resource.canonical.format(room="shop", name="alice", id="apk_x")
             yield route.method, path
+
+
+async def _nowhere(room: str) -> None:
+    """There are no restreams in this house."""

@@ -60,6 +60,18 @@ def test_what_the_host_allows_bounds_tracks_and_rates() -> None:
     assert sizes(asked(maximum_aggregate_bitrate=2000)) == [(1920, 1080, 2000)]
 
 
+def test_a_phone_held_upright_gets_rungs_by_its_shorter_side() -> None:
+    assert sizes(asked(width=1080, height=1920)) == [
+        (1080, 1920, 4666),
+        (720, 1280, 2500),
+        (480, 852, 1200),
+        (360, 640, 600),
+    ]
+    for width, height in ((16, 16_384), (16_384, 16), (17, 17)):
+        assert all(w >= 16 and h >= 16 for w, h, _ in sizes(asked(width=width, height=height)))
+    assert sizes(asked(maximum_aggregate_bitrate=1))[0][2] == 100
+
+
 def test_browsers_can_show_what_is_asked_for() -> None:
     for encoder in tracks(asked(), LADDER):
         assert encoder["settings"]["bf"] == 0
@@ -102,4 +114,7 @@ async def test_a_wrong_key_is_told_where_obs_shows_it() -> None:
         }
         assert len(document["encoder_configurations"]) == 4
         reply = await client.post("/v1/obs/client-configuration", data=b"{")
+        assert reply.status == 400
+        odd = {"Host": 'a b"<script>'}
+        reply = await client.post("/v1/obs/client-configuration", json=body, headers=odd)
         assert reply.status == 400

@@ -21,6 +21,8 @@ MAX_URL_CHARS = 500
 MAX_ADDRESSES = 4  # tried one after the other
 RESOLVE_TIMEOUT_S = 10.0
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
+# what `ipaddress` calls global and no target is: IPv4 within IPv6, local NAT64, site-local addresses
+_NOT_PUBLIC = tuple(map(IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "fec0::/10")))
 
 
 class UnusableUrl(PeerError):
@@ -97,7 +99,8 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether an address is of the public internet, and of one machine."""
     if isinstance(address, IPv6Address) and (inner := _carried(address)) is not None:
         return is_public(inner)
-    return address.is_global and not address.is_multicast
+    local = isinstance(address, IPv6Address) and any(address in each for each in _NOT_PUBLIC)
+    return address.is_global and not address.is_multicast and not local
 
 
 def _carried(address: IPv6Address) -> IPv4Address | None:
