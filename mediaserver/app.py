@@ -37,6 +37,7 @@ from mediaserver.api.obs import ObsApi
 from mediaserver.api.openapi import document as openapi
 from mediaserver.api.openapi.handler import OpenApi
 from mediaserver.api.pages import Pages
+from mediaserver.api.renditions import RenditionsApi
 from mediaserver.api.restreams import RestreamsApi
 from mediaserver.api.rooms import RoomsApi
 from mediaserver.api.tls import own_certificate, server_context
@@ -423,6 +424,7 @@ class App:
         for part in (
             pages,
             rooms,
+            RenditionsApi(self.hub, self.shop.rooms.exists),
             ChannelApi(self.shop.channel_plans, self.channels, ChannelPlan),
             RestreamsApi(self.shop.restream_targets, self.restreams),
             WhipApi(self.whip, limiter),

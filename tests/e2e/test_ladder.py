@@ -43,6 +43,35 @@ async def test_a_player_on_a_thin_line_gets_the_rung_that_fits(
                 await frames_beyond(page, shown + 60)
 
 
+async def test_the_bit_rate_of_a_rendition_is_changed_while_it_is_watched(
+    tmp_path: Path, ffmpeg: str
+) -> None:
+    path = "/v1/rooms/show/renditions"
+    async with running(tmp_path, LADDER) as server:
+        key = await server.room()
+        async with program(*rtmp(ffmpeg, server, key)):
+            await server.live()
+            await _offered(server)
+            (rung,) = (await server.api("GET", path))["items"]
+            assert (rung["name"], rung["width"], rung["height"]) == ("180p", 320, 180)
+            assert not rung["read"]
+            high = await _segment_bytes(server)
+            assert (await server.api("GET", path))["items"][0]["read"]
+            await server.api("PATCH", f"{path}/180p", {"bitrate_kbps": 60})
+            async with asyncio.timeout(40):
+                while await _segment_bytes(server) > 0.5 * high:
+                    await asyncio.sleep(0.5)
+
+
+async def _segment_bytes(server: Server) -> int:
+    """Of the rendition's newest segment."""
+    folder = f"{server.url}/hls/show/180p"
+    async with server.http.get(f"{folder}/video.m3u8") as reply:
+        newest = [line for line in (await reply.text()).splitlines() if line.endswith(".m4s")][-1]
+    async with server.http.get(f"{folder}/{newest}") as reply:
+        return len(await reply.read())
+
+
 async def test_a_rendition_plays_in_ffmpeg_and_what_is_none_is_not_found(
     tmp_path: Path, ffmpeg: str
 ) -> None:
