@@ -374,10 +374,15 @@ class Transport:
         self._sweep_timer = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _sweep(self) -> None:
+        """What each second brings, each in a turn of the loop of its own."""
         self._arm_sweep()
-        now = self.clock()
-        self._look_at(list(self.sessions.values()), now)
+        loop, now = asyncio.get_running_loop(), self.clock()
+        loop.call_soon(self._look_at, list(self.sessions.values()), now)
         for callback in list(self._sweeps):
+            loop.call_soon(self._tell, callback, now)
+
+    def _tell(self, callback: Callable[[float], None], now: float) -> None:
+        if callback in self._sweeps:  # else it has been taken back meanwhile
             callback(now)
 
     def _look_at(self, sessions: list[Session], now: float) -> None:
