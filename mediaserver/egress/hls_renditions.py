@@ -13,20 +13,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from mediaserver.hub import Hub, Reader, Stream, StreamEnded
+from mediaserver.hub import MENDED, Hub, Reader, Stream, StreamEnded
 from mediaserver.media import Kind, Track
 from mediaserver.packager.muxer import VIDEO, Muxer
 from mediaserver.packager.playlist import Variant
 from mediaserver.packager.rendition import HlsSettings
 from mediaserver.packager.video_codecs import VIDEO_CODECS
+from mediaserver.rtc.ladder import GUESS_BPS, GUESS_PIXELS, GUESS_POWER
 
 PICTURES: frozenset[Kind] = frozenset({"video"})
-MENDED = "mended"  # of the source's size, made for WebRTC
 HIGH = 100  # profile_idc
 FIRST_S = 8.0  # a group of pictures of the source, one of the rendition, and its encoder's start
 IDLE_S = 20.0  # three target durations of the longest
 SWEEP_S = 2.0
-GUESS_BPS, GUESS_PIXELS, GUESS_POWER = 2_500_000, 1280 * 720, 0.75  # where nobody says the rate
 HEADROOM = 1.3  # of a segment over its encoder's mean rate
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 from mediaserver.egress.whep_answer import MAX_MESSAGE_BYTES, Accepted, accept
-from mediaserver.egress.whep_channel import MENDED, Channel
+from mediaserver.egress.whep_channel import Channel
 from mediaserver.errors import Conflict, NotFound, NotLive, Unavailable
-from mediaserver.hub import Hub, Stream
+from mediaserver.hub import MENDED, Hub, Stream
 from mediaserver.hub.hub import Change
 from mediaserver.protocol import rtcp, rtp, sdp
 from mediaserver.rtc.address import Address

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mediaserver.errors import ProtocolError
-from mediaserver.hub import Hub, Reader, Stream, StreamEnded
+from mediaserver.hub import MENDED, Hub, Reader, Stream, StreamEnded
 from mediaserver.media import Kind, Packet, Track
 from mediaserver.rtc.broadcast import Broadcast
 from mediaserver.rtc.layer import Layer
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mediaserver.egress.whep import WhepSession
 
 VIDEO: frozenset[Kind] = frozenset({"video"})
-MENDED = "mended"  # the rendition for WebRTC of a stream that can't be sent as it is
 AUDIO: frozenset[Kind] = frozenset({"audio"})
 SOUND_PACKETS = 100  # 2 s without any picture: there is none to come
 

@@ -23,6 +23,9 @@ READER_BYTES = 16 << 20
 GOP_S = 2.5  # a longer group is not worth replaying to a joiner
 GOP_BYTES = 2 << 20
 KEYFRAME_REQUEST_S = 0.5  # many viewers ask at once; the publisher is asked once
+MENDED = (
+    "mended"  # the rendition of a stream that browsers can't be sent as it is: the source's size
+)
 EVERY_KIND: frozenset[Kind] = frozenset({"video", "audio"})
 
 

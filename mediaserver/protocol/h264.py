@@ -350,6 +350,16 @@ def codec_string(config: Nal) -> str:
     return "avc1." + AvcConfig.parse(config).sps[0][1:4].hex().upper()
 
 
+def track_from_nals(nals: Iterable[bytes]) -> Track:
+    """The Track of the parameter sets among these NAL units; raises ProtocolError."""
+    kept = list(nals)
+    sps = tuple(nal for nal in kept if nal_type(nal) == NAL_SPS)
+    pps = tuple(nal for nal in kept if nal_type(nal) == NAL_PPS)
+    if not sps:
+        raise ProtocolError("no sequence parameter set")
+    return video_track(sps, pps)
+
+
 def video_track(sps: tuple[bytes, ...], pps: tuple[bytes, ...]) -> Track:
     """The Track of these parameter sets (NAL units); raises ProtocolError."""
     config = AvcConfig(sps, pps, length_size=4).serialize()

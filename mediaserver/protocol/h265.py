@@ -179,6 +179,15 @@ def _parse_array(data: bytes, position: int, count: int) -> tuple[list[bytes], i
     return nals, position
 
 
+def track_from_nals(nals: Iterable[bytes]) -> Track:
+    """The Track of the parameter sets among these NAL units; raises ProtocolError."""
+    kept = list(nals)
+    if not any(nal_type(nal) == NAL_SPS for nal in kept):
+        raise ProtocolError("no sequence parameter set")
+    kinds = (NAL_VPS, NAL_SPS, NAL_PPS)
+    return video_track(*([nal for nal in kept if nal_type(nal) == kind] for kind in kinds))
+
+
 def video_track(vps: Iterable[bytes], sps: Iterable[bytes], pps: Iterable[bytes]) -> Track:
     """The Track of these parameter sets (NAL units); raises ProtocolError."""
     config = HevcConfig(tuple(vps), tuple(sps), tuple(pps))

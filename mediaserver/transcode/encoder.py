@@ -131,9 +131,7 @@ def _context(kind: Kind, form: Form, bits_per_s: int, threads: int) -> VideoCode
 
 
 def _track(extradata: bytes) -> Track:
-    nals = h264.split_annex_b(extradata)
-    sets = (h264.NAL_SPS, h264.NAL_PPS)
-    return h264.video_track(*(tuple(n for n in nals if h264.nal_type(n) == each) for each in sets))
+    return h264.track_from_nals(h264.split_annex_b(extradata))
 
 
 def _encoded(packet: av.Packet[Any]) -> Encoded:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-MENDED = "mended"  # the source's size, without B-frames and with a keyframe every 2 s
+from mediaserver.hub import MENDED
+
 MENDED_BITS_PER_PIXEL = 0.09  # of a frame: 5.6 Mbit/s for 1080p at 30 frames/s
 MIN_SIDE = 16  # what every encoder takes
 

@@ -117,12 +117,7 @@ def _track(codec: Codec, first: bytes) -> Track:
             raise ProtocolError("a slate that does not begin with a keyframe")
         return vp9.video_track(keyframe)
     nals = h264.split_annex_b(first)
-    if codec == "h265":
-        kinds = (h265.NAL_VPS, h265.NAL_SPS, h265.NAL_PPS)
-        return h265.video_track(*([n for n in nals if h265.nal_type(n) == kind] for kind in kinds))
-    sps = tuple(nal for nal in nals if h264.nal_type(nal) == h264.NAL_SPS)
-    pps = tuple(nal for nal in nals if h264.nal_type(nal) == h264.NAL_PPS)
-    return h264.video_track(sps, pps)
+    return h265.track_from_nals(nals) if codec == "h265" else h264.track_from_nals(nals)
 
 
 def _payload(codec: Codec, data: bytes) -> bytes:

@@ -116,21 +116,14 @@ class _Picture:
         return list(h264.split_length_prefixed(data, self._length_bytes))
 
     def _track(self, config: bytes) -> Track:
-        if self._is_avc:
-            if not self._annex_b:
-                record = h264.AvcConfig.parse(config)
-                return h264.video_track(tuple(record.sps), tuple(record.pps))
+        if self._annex_b:
             nals = h264.split_annex_b(config)
-            sets = (
-                [n for n in nals if h264.nal_type(n) == k] for k in (h264.NAL_SPS, h264.NAL_PPS)
-            )
-            return h264.video_track(*(tuple(each) for each in sets))
-        if not self._annex_b:
-            hevc = h265.HevcConfig.parse(config)
-            return h265.video_track(hevc.vps, hevc.sps, hevc.pps)
-        nals = h264.split_annex_b(config)
-        kinds = (h265.NAL_VPS, h265.NAL_SPS, h265.NAL_PPS)
-        return h265.video_track(*([n for n in nals if h265.nal_type(n) == kind] for kind in kinds))
+            return h264.track_from_nals(nals) if self._is_avc else h265.track_from_nals(nals)
+        if self._is_avc:
+            record = h264.AvcConfig.parse(config)
+            return h264.video_track(tuple(record.sps), tuple(record.pps))
+        hevc = h265.HevcConfig.parse(config)
+        return h265.video_track(hevc.vps, hevc.sps, hevc.pps)
 
 
 def _config(context: Any) -> bytes:
