@@ -5,8 +5,9 @@ and from then on while a rendition of it is wanted. Making begins at a keyframe 
 one that the hub has kept: from there pictures are only decoded until the newest is reached, which is
 the first of the rendition.
 
-What comes faster than it can be made waits in the hub's bounded reader. Pictures MAX_LATE_S behind the
-newest are decoded only; a group of pictures with a newer keyframe behind it is left out.
+What comes faster than it can be made waits in the hub's bounded reader. Of pictures MAX_LATE_S behind
+the newest one is made each SLIDE_S, so that who watches a starved machine sees slides and no still; a
+group of pictures with a newer keyframe behind it is left out.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from mediaserver.transcode.pictures import PictureLadder
 log = logging.getLogger("hawker.transcode")
 
 MAX_LATE_S = 2.0
+SLIDE_S = 0.5  # of media
+CATCH_UP_MAX_S = 2.0  # longer nobody waits for a first picture that is the newest
 CAUGHT_UP_S = 0.1  # a few frames; what comes in bursts is never nearer
 
 OVERLOADED = Notice(
@@ -94,7 +97,9 @@ class StreamLadder:
         self._guard = OverloadGuard()
         self._ladder: PictureLadder | None = None
         self._catching_up = True
+        self._opened_at = 0.0
         self._last_dts_s: float | None = None
+        self._encoded_s: float | None = None  # the media time of the last picture that was made
         self._skipped = 0
 
     async def run(self) -> None:
@@ -200,8 +205,7 @@ class StreamLadder:
             self._skipped += 1
             self._last_dts_s = _seconds(packet)
             return
-        self._catching_up = self._catching_up and late_s > CAUGHT_UP_S
-        encode = not self._catching_up and late_s <= MAX_LATE_S
+        encode = self._in_turn(_seconds(packet), late_s)
 
         def work() -> list[tuple[str, Packet]]:
             ladder.set_forms(forms)
@@ -211,6 +215,19 @@ class StreamLadder:
         for suffix, made in await self._block(work):
             await self._offers.write(suffix, made)
         self._guard_against(packet, time.monotonic() - began_at, late_s, forms)
+
+    def _in_turn(self, media_s: float, late_s: float) -> bool:
+        """Whether a picture that is `late_s` behind the newest is made, or decoded only."""
+        waited_s = time.monotonic() - self._opened_at
+        if late_s <= CAUGHT_UP_S or waited_s > CATCH_UP_MAX_S:
+            self._catching_up = False
+        if self._catching_up:
+            return False
+        made_s = self._encoded_s
+        if late_s > MAX_LATE_S and made_s is not None and 0 <= media_s - made_s < SLIDE_S:
+            return False
+        self._encoded_s = media_s
+        return True
 
     def _open(self, track: Track) -> None:
         assert self._source is not None
@@ -230,7 +247,8 @@ class StreamLadder:
             self._offers.declare(())
         else:
             self._ladder.half_rate = self._guard.level > 0
-            self._catching_up, self._last_dts_s = True, None
+            self._catching_up, self._last_dts_s, self._encoded_s = True, None, None
+            self._opened_at = time.monotonic()
 
     def _guard_against(
         self, packet: Packet, busy_s: float, late_s: float, forms: Sequence[Form]

@@ -26,7 +26,7 @@ from mediaserver.transcode.stream_ladder import StreamLadder, Workshop
 
 log = logging.getLogger("hawker.transcode")
 
-NICENESS = 10  # behind the process that sends, and behind sound
+NICENESS = 5  # behind the process that sends, and behind sound
 
 
 async def serve(path: Path, workshop: Workshop) -> None:

@@ -19,7 +19,7 @@ ARGUMENTS = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 FAKE_CAMERA = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream=fps=30"]
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0  # for a small machine that does much else
 POLL_S = 0.1
 
 

@@ -151,6 +151,25 @@ async def test_keyframes_and_bitrates_may_be_asked_for(hub: Hub, worker: LadderW
     raise AssertionError("no keyframe came")
 
 
+async def test_what_is_far_behind_is_shown_as_slides(hub: Hub, worker: LadderWorker) -> None:
+    publication, packets = go_live(hub), film(240, gop=500)
+    await so(lambda: publication.stream.readers == 1)
+    send(publication, packets[:10])
+    (small,) = await offered(hub, "show/90p")
+    reader = small.subscribe()
+    await so(lambda: publication.stream.readers == 1)
+    await play(publication, packets[10:20])
+    made = await take(reader, 1)
+    send(publication, packets[20:])  # 7.3 s at once, and no keyframe to begin at anew
+    while made[-1].pts < packets[-1].pts:
+        made += await take(reader, 1)
+    late = [each.pts for each in made if packets[20].pts <= each.pts < packets[160].pts]
+    assert (
+        7 <= len(late) <= 14
+    )  # of 140: two a second, while the rest was two seconds and more away
+    assert len(set(show(made))) == len(made)
+
+
 async def test_b_frames_bring_a_mended_rendition(hub: Hub, worker: LadderWorker) -> None:
     publication, packets = go_live(hub), film(60, b_frames=2)
     await so(lambda: publication.stream.readers == 1)
