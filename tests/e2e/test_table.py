@@ -21,7 +21,7 @@ from benchmarks.webrtc_client import Refused
 from mediaserver.ingest.srt import Unavailable
 from mediaserver.ingest.srt import load as load_libsrt
 from tests.e2e import obs
-from tests.e2e.browser import FAKE_CAMERA, browser, plays, stats, transport
+from tests.e2e.browser import FAKE_CAMERA, browser, plays, transport, until
 from tests.e2e.server import Server, program, running
 from tests.e2e.sync import Ended, by_hls, by_whep, flash_and_beep
 
@@ -217,7 +217,7 @@ async def _webrtc(opened: Browser, server: Server) -> None:
     await page.goto(f"{server.url}/watch/show?player=whep&lang=en")
     await transport(page, "webrtc")
     await plays(page, frames=FRAMES)
-    assert (await stats(page))["audioEnergy"] > 0
+    await until(page, "(await hawker.stats()).audioEnergy > 0")
     await page.close()
 
 
@@ -238,7 +238,12 @@ async def _ffmpeg(ffmpeg: str, server: Server) -> None:
         *("-map", "0:v:0", "-map", "0:a:0", "-f", "framecrc", "-"),
         stdout=asyncio.subprocess.PIPE,
     )
-    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     tracks = [line.partition(b",")[0] for line in said.splitlines() if not line.startswith(b"#")]
     assert tracks.count(b"0") > DECODED_S * 15, said
     assert tracks.count(b"1") > DECODED_S * 40, said
@@ -284,4 +289,6 @@ async def _whep(server: Server) -> list[float]:
 
 
 async def _hls(server: Server, skip_s: float) -> list[float]:
+    for rendition in ("video", "audio"):
+        await _playlist(server, f"{server.url}/hls/show/{rendition}.m3u8")
     return await asyncio.to_thread(by_hls, f"{server.url}/hls/show", WATCH_S, skip_s)

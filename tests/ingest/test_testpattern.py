@@ -389,7 +389,7 @@ async def test_the_stream_is_one_that_every_browser_plays(server: Server) -> Non
     host = DemoHost(server.url, KEY)
     await host.start()
     stream = await server.stream()
-    seen = await look(stream, 4.2)
+    seen = await look(stream, 6.5)
     config = AvcConfig.parse(stream.tracks["video"].config)
     sps = parse_sps(config.sps[0])
     assert (sps.width, sps.height, sps.profile_idc) == (WIDTH, HEIGHT, 66)
