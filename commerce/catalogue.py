@@ -5,7 +5,7 @@ What a product is and how it is kept is said in `commerce.products`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,6 @@ from commerce.products import (
     Sku,
     SkuPatch,
     product_key,
-    quote,
     read_products,
     save,
     sku_key,
@@ -61,6 +60,7 @@ class Catalogue:
         merchant: str | None = None,
         category: str | None = None,
         image: str | None = None,
+        returnable: bool = True,
     ) -> Product:
         """The new product with its first stock; raises Invalid, NotFound or AlreadyExists."""
         changes = Changes(self._now_ms())
@@ -73,6 +73,7 @@ class Catalogue:
             changes.now_ms,
             changes.now_ms,
             checked_label("category", category, CATEGORY_CHARS),
+            returnable,
         )
         product = with_new_skus(changes, product, skus, by)
         changes.index[INDEX, product_key(product.id)] = product.id
@@ -142,16 +143,6 @@ class Catalogue:
         items = await self.product_items(codes)
         return read_products(items, await self._store.load(set(items.values())))
 
-    async def quote(self, lines: Mapping[str, int]) -> dict[str, Any]:
-        """What {sku: pieces} costs now, as JSON; raises Invalid, NotFound or MixedCurrency."""
-        if not lines:
-            raise Invalid("lines", "at least one")
-        products = await self.of_skus(lines)
-        for code in lines:
-            if code not in products:
-                raise NotFound(f"there is no SKU {code}", code="sku_not_found")
-        return quote({code: products[code].sku(code) for code in lines}, lines)
-
     async def patch(
         self,
         id: str,
@@ -162,6 +153,7 @@ class Catalogue:
         merchant: str | None = None,
         category: str | None = None,
         image: str | None = None,
+        returnable: bool | None = None,
         skus: Sequence[SkuPatch] = (),
         new_skus: Sequence[NewSku] = (),
     ) -> Product:
@@ -178,6 +170,7 @@ class Catalogue:
                 merchant=checked_label("merchant", merchant, MERCHANT_CHARS) or product.merchant,
                 category=checked_label("category", category, CATEGORY_CHARS) or product.category,
                 image=image or product.image,
+                returnable=product.returnable if returnable is None else returnable,
                 updated_ms=changes.now_ms,
             )
             for patch in skus:

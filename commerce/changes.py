@@ -11,7 +11,7 @@ delivery) and `buyer/<sub>`. `room/<id>` is the rooms' own, and public: no order
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -37,6 +37,7 @@ class Changes:
     adds: dict[str, tuple[int, int]] = field(default_factory=dict)
     index: dict[tuple[str, str], str | None] = field(default_factory=dict)
     events: list[tuple[str, bytes]] = field(default_factory=list)
+    once: dict[tuple[str, str, tuple[tuple[str, str], ...]], None] = field(default_factory=dict)
 
     def add(self, key: str, delta: int, floor: int = 0) -> None:
         """Move a counter, together with what is moved already; the higher floor counts."""
@@ -45,19 +46,52 @@ class Changes:
 
     def tell(self, stream: str, type: str, **data: str) -> None:
         """An event in the same commit."""
-        event = {"t": type, "id": new_id("evt", self.now_ms), "ts": self.now_ms, "d": data}
-        self.events.append((stream, msgpack.packb(event)))
+        self.events.append((stream, _event(self.now_ms, type, data)))
+
+    def tell_all(self, streams: Iterable[str], type: str, **data: str) -> None:
+        """One event, in each of the streams."""
+        event = _event(self.now_ms, type, data)
+        self.events.extend((stream, event) for stream in streams)
+
+    def tell_once(self, stream: str, type: str, **data: str) -> None:
+        """An event that says it all however often it is told, so a commit holds it once, at its end."""
+        self.once[stream, type, tuple(data.items())] = None
+
+    def join(self, later: Changes) -> Changes:
+        """This, and in the same commit `later`, which was decided on what this leaves.
+
+        Its reads are at the versions that this was decided on. Raises ValueError when one writes
+        what the other adds to.
+        """
+        if not (
+            self.adds.keys().isdisjoint(later.writes) and later.adds.keys().isdisjoint(self.writes)
+        ):
+            raise ValueError("a counter is written and added to in one commit")
+        for key, version in later.reads.items():
+            self.reads.setdefault(key, version)
+        self.writes.update(later.writes)
+        for key, (delta, floor) in later.adds.items():
+            self.add(key, delta, floor)
+        self.index.update(later.index)
+        self.events += later.events
+        self.once.update(later.once)
+        return self
 
     async def commit(self, store: Store) -> None:
         """Commit; raises Conflict, BelowFloor or StoreUnavailable."""
+        told = [(stream, _event(self.now_ms, type, dict(data))) for stream, type, data in self.once]
         await store.commit(
             new_id("cmt", self.now_ms),
             reads=self.reads,
             writes=self.writes,
             adds=self.adds,
             index=self.index,
-            events=self.events,
+            events=[*self.events, *told],
         )
+
+
+def _event(now_ms: int, type: str, data: Mapping[str, str]) -> bytes:
+    return msgpack.packb({"t": type, "id": new_id("evt", now_ms), "ts": now_ms, "d": data})
 
 
 async def decide_and_commit(

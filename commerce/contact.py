@@ -66,6 +66,8 @@ def normal_form(
     contact: Mapping[str, Any] | None, address: Mapping[str, Any] | None
 ) -> dict[str, dict[str, str]] | None:
     """What was given, trimmed and without empty fields; None for nothing. Raises Invalid."""
+    if contact is None and address is None:
+        return None
     given = {
         name: fields
         for name, value, allowed in (
@@ -105,14 +107,20 @@ class Contacts:
             return None
         return hmac.digest(self._mark_key, _plain(given), "sha256").hex()
 
-    def put(self, changes: Changes, sub: str, given: Given) -> str:
-        """The id under which the same commit keeps what was given."""
+    def put(self, changes: Changes, sub: str, given: Given, *, offered: bool = True) -> str:
+        """The id under which the same commit keeps what was given; `offered` again next time."""
         id = new_id("con", changes.now_ms)
         nonce = secrets.token_bytes(NONCE_BYTES)
         sealed = nonce + self._cipher.encrypt(nonce, _plain(given), id.encode())
         changes.writes[_item(id)] = sealed
-        changes.index[_index(sub), _item(id)] = f"{10**15 - changes.now_ms:015d}{id}"
+        newest_first = f"{10**15 - changes.now_ms:015d}{id}"
+        changes.index[_index(sub), _item(id)] = newest_first if offered else f"not offered {id}"
         return id
+
+    def drop(self, changes: Changes, sub: str, id: str) -> None:
+        """Another one takes its place in the same commit."""
+        changes.writes[_item(id)] = None
+        changes.index[_index(sub), _item(id)] = None
 
     async def get(self, id: str) -> dict[str, Any] | None:
         """`{"contact": …, "address": …}` as given; None when it was erased."""

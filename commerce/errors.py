@@ -132,6 +132,30 @@ class IllegalTransition(Refusal):
         )
 
 
+class RefundExceeds(Refusal):
+    """More than was paid, or than is left of it."""
+
+    status = 409
+    code = "refund_exceeds"
+    title = "More than is left to pay back"
+
+
+class NotReturnable(Refusal):
+    """Pieces that cannot be sent back; `code` says whether for the time that has passed."""
+
+    status = 409
+    code = "not_returnable"
+    title = "Cannot be returned"
+
+
+class Full(Refusal):
+    """A list that is bounded has no room for another one."""
+
+    status = 409
+    code = "too_many_records"
+    title = "No room for another one"
+
+
 class SignatureInvalid(Refusal):
     status = 401
     code = "signature_invalid"

@@ -14,16 +14,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 import msgpack
 
-from commerce.changes import Changes
-from commerce.errors import Invalid, KeyMissing, KeyReused
+from commerce.changes import Changes, decide_and_commit
+from commerce.errors import Invalid, KeyMissing, KeyReused, Refusal, StoreUnavailable
 from commerce.ids import new_id
+from commerce.shrunk import grow, shrink
 from commerce.store import Store
 
 T = TypeVar("T")
@@ -32,6 +34,7 @@ KEY_CHARS_MAX = 255
 KEPT_MS = 7 * 86_400_000
 INDEX = "idempotency-ends"
 SWEPT_AT_ONCE = 500
+NORMAL = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +47,19 @@ class Answer(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose key for what act, and the fingerprint of the normalised command."""
+    """Whose key for what act, and the fingerprint of the normalised command.
+
+    `item` is where the store keeps it.
+    """
 
     sub: str
     act: str
     key: str
     fingerprint: str
+    item: str = field(init=False, compare=False)
 
-    @property
-    def item(self) -> str:
-        """Where the store keeps it."""
-        return scope_item(self.sub, self.act, self.key)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "item", scope_item(self.sub, self.act, self.key))
 
 
 def parse_key(text: str | None) -> str:
@@ -71,13 +76,12 @@ def parse_key(text: str | None) -> str:
 
 def fingerprint(command: Mapping[str, Any]) -> str:
     """SHA-256 of a command in its normal form: JSON with sorted members."""
-    text = json.dumps(command, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(NORMAL(command).encode()).hexdigest()
 
 
 def scope_item(sub: str, act: str, key: str) -> str:
     """The store's key of a scope; hashed, for a sub and a key may hold anything."""
-    text = json.dumps([sub, act, key])
+    text = f"[{quoted(sub)}, {quoted(act)}, {quoted(key)}]"
     return f"idempotency/{hashlib.sha256(text.encode()).hexdigest()}"
 
 
@@ -88,14 +92,12 @@ def bound_answer(scope: Scope, value: bytes | None) -> bytes | None:
     bound = msgpack.unpackb(value)
     if bound["fingerprint"] != scope.fingerprint:
         raise KeyReused("another command was given under this Idempotency-Key")
-    answer: bytes = bound["answer"]
-    return answer
+    return grow(bound["answer"])
 
 
 def any_answer(value: bytes | None) -> bytes | None:
     """The answer under a key, whatever the command was."""
-    answer: bytes | None = None if value is None else msgpack.unpackb(value)["answer"]
-    return answer
+    return None if value is None else grow(msgpack.unpackb(value)["answer"])
 
 
 def bind(changes: Changes, scope: Scope, answer: bytes, *, kept_ms: int | None = None) -> None:
@@ -104,6 +106,31 @@ def bind(changes: Changes, scope: Scope, answer: bytes, *, kept_ms: int | None =
     changes.writes[scope.item] = msgpack.packb({"fingerprint": scope.fingerprint, "answer": answer})
     if kept_ms is not None:
         changes.index[INDEX, scope.item] = f"{changes.now_ms + kept_ms:015d}"
+
+
+def shrunk_answer(value: bytes) -> bytes:
+    """What stands under a key with its answer in the small form; it still answers alike."""
+    bound = msgpack.unpackb(value)
+    packed: bytes = msgpack.packb({**bound, "answer": shrink(bound["answer"])})
+    return packed
+
+
+async def decide_once(
+    store: Store, scope: Scope, decide: Callable[[], Awaitable[tuple[Changes | None, T]]]
+) -> T:
+    """`decide_and_commit` for a command under a key, whose answer `decide` looks for first.
+
+    A copy in another process may be done between that look and the load of what the command is
+    about, and would be refused for its own doing: so what was refused looks once more.
+    """
+    try:
+        return await decide_and_commit(store, decide)
+    except StoreUnavailable:
+        raise
+    except Refusal:
+        if (await store.load([scope.item]))[scope.item][0] is None:
+            raise
+        return await decide_and_commit(store, decide)
 
 
 class InFlight:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from types import EllipsisType
 from typing import Any
 
 import msgpack
@@ -27,12 +28,16 @@ from commerce.timestamps import rfc3339
 ON_HAND_LIMIT = 1_000_000_000
 REASON_CHARS = 200
 PAGE_MAX = 200
+WATCHED = "stock-watched"  # the SKUs with a mark, by name
 COUNTERS = ("available", "reserved", "committed")
 
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """Pieces of one SKU; `version` is that of `on_hand`, `kept` the store's of the same."""
+    """Pieces of one SKU; `version` is that of `on_hand`, `kept` the store's of the same.
+
+    `low_at`: so few available are told to the staff.
+    """
 
     sku: str
     available: int
@@ -40,6 +45,7 @@ class Stock:
     committed: int
     version: int
     kept: int = 0
+    low_at: int | None = None
 
     @property
     def on_hand(self) -> int:
@@ -53,6 +59,7 @@ class Stock:
             "reserved": self.reserved,
             "committed": self.committed,
             "version": self.version,
+            "low_at": self.low_at,
         }
 
 
@@ -69,8 +76,9 @@ def read_stock(sku: str, loaded: Mapping[str, Versioned]) -> Stock:
     available, reserved, committed = (
         int(loaded[f"stock/{sku}/{counter}"][0] or b"0") for counter in COUNTERS
     )
-    version: int = msgpack.unpackb(value)["version"]
-    return Stock(sku, available, reserved, committed, version, kept)
+    members = msgpack.unpackb(value)
+    version, low_at = members["version"], members.get("low_at")
+    return Stock(sku, available, reserved, committed, version, kept, low_at)
 
 
 def move(
@@ -81,7 +89,7 @@ def move(
         changes.add(f"stock/{sku}/{source}", -pieces)
     if target is not None:
         changes.add(f"stock/{sku}/{target}", pieces)
-    changes.tell(SHOP, "stock.changed", sku=sku)
+    changes.tell_once(SHOP, "stock.changed", sku=sku)
 
 
 def stock_in(changes: Changes, sku: str, pieces: int, *, by: str) -> None:
@@ -96,16 +104,38 @@ def ship_out(changes: Changes, stock: Stock, pieces: int, order: str) -> None:
     move(changes, stock.sku, pieces, source="committed", target=None)
 
 
+def write_off(changes: Changes, stock: Stock, pieces: int, order: str) -> None:
+    """Committed pieces that are paid back, and not fit to be sold again."""
+    _change(changes, stock, stock.on_hand - pieces, f"written off with {order}", "refund")
+    move(changes, stock.sku, pieces, source="committed", target=None)
+
+
+def put_back(changes: Changes, stock: Stock, pieces: int, order: str) -> None:
+    """Pieces that had been sent are on the shelf again."""
+    _change(changes, stock, stock.on_hand + pieces, f"came back of {order}", "return")
+    move(changes, stock.sku, pieces, source=None, target="available")
+
+
 def decide_on_hand(
-    stock: Stock, on_hand: int, reason: str, by: str, if_version: int, now_ms: int
+    stock: Stock,
+    on_hand: int,
+    reason: str,
+    by: str,
+    if_version: int,
+    now_ms: int,
+    low_at: int | EllipsisType | None = ...,
 ) -> tuple[Changes, Stock]:
-    """Set what is on hand; raises Stale or BelowHeld."""
+    """Set what is on hand, and `low_at` where it is given; raises Stale or BelowHeld."""
     if stock.version != if_version:
         raise Stale(f"the stock of {stock.sku} has been changed since")
     held = stock.reserved + stock.committed
     if on_hand < held:
         raise BelowHeld(f"orders hold {held} of {stock.sku}", extra={"held": held})
     changes = Changes(now_ms)
+    if not isinstance(low_at, EllipsisType):
+        stock = replace(stock, low_at=low_at)
+        place = None if low_at is None else stock.sku
+        changes.index[WATCHED, f"stock/{stock.sku}"] = place
     _change(changes, stock, on_hand, reason, by)
     move(changes, stock.sku, on_hand - stock.on_hand, source=None, target="available")
     return changes, replace(stock, available=on_hand - held, version=stock.version + 1)
@@ -130,13 +160,23 @@ class Inventory:
         return {sku: read_stock(sku, loaded) for sku in skus}
 
     async def set_on_hand(
-        self, sku: str, on_hand: int, reason: str, *, by: str, if_version: int, scope: Scope
+        self,
+        sku: str,
+        on_hand: int,
+        reason: str,
+        *,
+        by: str,
+        if_version: int,
+        scope: Scope,
+        low_at: int | EllipsisType | None = ...,
     ) -> Answer[Stock]:
         """The stock after the edit; raises NotFound, Invalid, Stale, BelowHeld or KeyReused.
 
         BelowHeld says how many are held; the counters are untouched then.
         """
         checked_count("on_hand", on_hand, 0, ON_HAND_LIMIT)
+        if isinstance(low_at, int):
+            checked_count("low_at", low_at, 0, ON_HAND_LIMIT)
         reason = checked_text("reason", reason, REASON_CHARS)
 
         async def decide() -> tuple[Changes | None, Answer[Stock]]:
@@ -145,7 +185,9 @@ class Inventory:
             if earlier is not None:
                 return None, Answer(Stock(**msgpack.unpackb(earlier)), True)
             stock = read_stock(sku, loaded)
-            changes, after = decide_on_hand(stock, on_hand, reason, by, if_version, self._now_ms())
+            changes, after = decide_on_hand(
+                stock, on_hand, reason, by, if_version, self._now_ms(), low_at
+            )
             bind(changes, scope, msgpack.packb(asdict(after)), kept_ms=KEPT_MS)
             return changes, Answer(after)
 
@@ -173,7 +215,10 @@ def _change(changes: Changes, stock: Stock, on_hand: int, reason: str, by: str) 
         "at_ms": changes.now_ms,
     }
     changes.reads[f"stock/{stock.sku}"] = stock.kept
-    changes.writes[f"stock/{stock.sku}"] = msgpack.packb({"version": stock.version + 1})
+    members = {"version": stock.version + 1}
+    if stock.low_at is not None:
+        members["low_at"] = stock.low_at
+    changes.writes[f"stock/{stock.sku}"] = msgpack.packb(members)
     changes.writes[f"adjustment/{id}"] = msgpack.packb(entry)
     newest_first = f"{10**15 - changes.now_ms:015d}{id}"
     changes.index[f"adjustments/{stock.sku}", f"adjustment/{id}"] = newest_first

@@ -22,7 +22,9 @@ from commerce.errors import (
     LimitReached,
     NotFound,
     OutOfStock,
+    PriceChanged,
 )
+from commerce.fulfilment import decide_deliver, decide_ship
 from commerce.idempotency import (
     KEPT_MS,
     Answer,
@@ -30,7 +32,7 @@ from commerce.idempotency import (
     Scope,
     any_answer,
     bind,
-    bound_answer,
+    decide_once,
     fingerprint,
     scope_item,
 )
@@ -41,20 +43,18 @@ from commerce.orders import (
     Limits,
     Order,
     PlaceOrder,
-    bought_key,
     decide_cancel,
-    decide_deliver,
     decide_expire,
-    decide_place,
-    decide_ship,
     order_key,
     pack,
     save,
     unpack,
 )
-from commerce.payments.records import open_refund, payment_key, save_payment, unpack_payment
-from commerce.products import read_products
-from commerce.store import INDEX_END, Store, Versioned
+from commerce.placing import Asked, Placing, replay
+from commerce.pricing.price import Charges, Price
+from commerce.refunds import parts_of_all, promise
+from commerce.rounds import Rounds
+from commerce.store import INDEX_END, Store
 from commerce.text import checked_text
 from commerce.transitions import STATE
 
@@ -70,6 +70,7 @@ SUB_CHARS = 200
 ROOM_CHARS = 64
 REFERRAL_CHARS = 200
 TRACKING_CHARS = 200
+COUPONS_MAX = 10  # of one order
 ORDER_ID = re.compile(r"ord_[0-9a-z]{26}")
 CURSOR = re.compile(r"[0-9]{15}ord_[0-9a-z]{26}")
 
@@ -90,28 +91,46 @@ class Orders:
         room_exists: Callable[[str], Awaitable[bool]],
         limits: Limits | None = None,
         demo_rooms: Collection[str] = (),
+        charges: Charges | None = None,
         now_ms: Callable[[], int] = utc_ms,
     ) -> None:
-        """`room_exists` is asked of an order's room; orders of `demo_rooms` are marked as demo."""
+        """`room_exists` is asked of an order's room; orders of `demo_rooms` are marked as demo.
+
+        `charges` puts shipping and tax on top of the goods.
+        """
         self._store = store
-        self._room_exists = room_exists
-        self._demo_rooms = demo_rooms
-        self._catalogue = catalogue
         self._contacts = contacts
         self._now_ms = now_ms
         self._in_flight = InFlight()
         self.limits = limits or Limits()
+        self._placing = placing = Placing(
+            store,
+            catalogue,
+            contacts,
+            room_exists=room_exists,
+            limits=self.limits,
+            demo_rooms=demo_rooms,
+            charges=charges,
+            now_ms=now_ms,
+        )
+        self._rounds = Rounds(store, placing.load, placing.decide)
 
-    def command(self, sub: str, body: Mapping[str, Any]) -> PlaceOrder:
+    def command(
+        self,
+        sub: str,
+        body: Mapping[str, Any],
+        *,
+        tier: str | None = None,
+        segment: str | None = None,
+    ) -> PlaceOrder:
         """The body of POST /v1/orders in its normal form: checked, one line per SKU, by name.
 
-        The same body means the same command over every transport. Raises Invalid.
+        The same body means the same command over every transport. `tier` and `segment` are those of
+        the buyer's token. Raises Invalid.
         """
         unknown = set(body) - MEMBERS
         if unknown:
             raise Invalid(min(unknown), "there is no such member")
-        if body.get("coupons"):
-            raise Invalid("coupons", "there are none here")
         room, version, referral = (body.get(n) for n in ("room", "price_version", "referral"))
         return PlaceOrder(
             checked_text("sub", sub, SUB_CHARS),
@@ -120,6 +139,9 @@ class Orders:
             None if version is None else checked_text("price_version", version, 64),
             normal_form(_object("contact", body), _object("address", body)),
             None if referral is None else checked_text("referral", referral, REFERRAL_CHARS),
+            _coupons(body.get("coupons")),
+            tier,
+            segment,
         )
 
     def _lines(self, value: object) -> dict[str, int]:
@@ -141,14 +163,27 @@ class Orders:
 
     def scope(self, command: PlaceOrder, key: str) -> Scope:
         """The scope of `place`; contact and address are in it as a keyed hash only."""
-        normal = {
+        normal: dict[str, Any] = {
             "room": command.room,
             "lines": dict(command.lines),
             "price_version": command.price_version,
             "given": self._contacts.mark(command.given),
             "referral": command.referral,
         }
+        if command.coupons:  # without any it is what it was before there were coupons
+            normal["coupons"] = list(command.coupons)
         return Scope(command.sub, PLACE, key, fingerprint(normal))
+
+    async def quote(self, command: PlaceOrder) -> Price:
+        """What the command would cost now; `place` at its version costs the same, or refuses.
+
+        Raises Invalid, NotFound, MixedCurrency or CouponRefused.
+        """
+        loaded = await self._placing.load([Asked(command, self.scope(command, ""))])
+        for code in command.lines:
+            if code not in loaded.products:
+                raise NotFound(f"there is no SKU {code}", code="sku_not_found")
+        return self._placing.price(command, loaded)
 
     async def place(self, command: PlaceOrder, key: str) -> Answer[Order]:
         """A reservation, durable on return; `key` is parsed.
@@ -157,52 +192,23 @@ class Orders:
         OutOfStock or Busy.
         """
         scope = self.scope(command, key)
-
-        async def decide() -> tuple[Changes | None, Answer[Order]]:
-            return await self._decide_place(command, scope)
-
         async with self._in_flight.alone(scope):
-            return await decide_and_commit(self._store, decide)
-
-    async def _decide_place(
-        self, command: PlaceOrder, scope: Scope
-    ) -> tuple[Changes | None, Answer[Order]]:
-        nothing_due = False  # just before the load, of what is short or has met its limit
-        for _ in range(ATTEMPTS):
-            items = await self._catalogue.product_items(command.lines)
-            bought = [bought_key(sku, command.sub) for sku in items]
-            keys = [key for sku in items for key in stock_keys(sku)]
-            loaded = await self._store.load([scope.item, *set(items.values()), *keys, *bought])
-            earlier = _replay(scope, loaded)
-            if earlier is not None:
-                return None, earlier
-            products = read_products(items, loaded)
-            stocks = {sku: read_stock(sku, loaded) for sku in products}
-            now_ms = self._now_ms()
-            try:
-                changes, order = decide_place(
-                    command, products, stocks, loaded, self.limits, now_ms
-                )
-            except (OutOfStock, LimitReached) as refusal:
-                if nothing_due or not refusal.extra.get("held", True):
-                    raise
-                # Others may have released them since the load: only one after counts.
-                nothing_due = await self.release_due(refusal.extra["skus"]) == 0
-                continue
-            if command.room is not None and not await self._room_exists(command.room):
-                raise NotFound("there is no such room", code="room_not_found")
-            order = replace(order, demo=command.room in self._demo_rooms)
-            if command.given is not None:
-                contact = self._contacts.put(changes, command.sub, command.given)
-                order = replace(order, contact=contact)
-            order = save(changes, None, order)
-            bind(changes, scope, pack(order))
-            return changes, Answer(order)
+            nothing_due = False  # just before the round, of what is short or has met its limit
+            for _ in range(ATTEMPTS):
+                try:
+                    return await self._rounds.do(Asked(command, scope))
+                except (OutOfStock, LimitReached, PriceChanged) as refusal:
+                    if nothing_due or not refusal.extra.get("held", True):
+                        raise
+                    # Others may have released them since the load: only one after counts. A price
+                    # may have changed because ended holds still count in a sale's quota.
+                    skus = refusal.extra.get("skus", command.lines)
+                    nothing_due = await self.release_due(skus) == 0
         raise Busy("the stock changes too fast")
 
     async def get(self, id: str, sub: str | None = None) -> Order:
         """The order, for its buyer or staff; to others it is NotFound."""
-        return (await self._load(id, sub)).at(self._now_ms())
+        return (await self.load(id, sub)).at(self._now_ms())
 
     async def by_key(self, sub: str, key: str) -> Order:
         """The order that the buyer placed under an Idempotency-Key; raises NotFound."""
@@ -265,39 +271,54 @@ class Orders:
         """
 
         async def decide(order: Order, now_ms: int) -> Decided:
+            promised = Changes(now_ms)
+            if order.paid_by is not None and order.state == "confirmed":
+                parts = parts_of_all(order)
+                order, _ = promise(promised, order, parts, "the order was cancelled", by=by)
             changes, after = decide_cancel(order, now_ms)
-            if order.paid_by is not None:
-                item = payment_key(order.paid_by)
-                payment = unpack_payment(*(await self._store.load([item]))[item])
-                assert payment is not None
-                save_payment(changes, open_refund(changes, payment, "the order was cancelled"))
-            return changes, after
+            return promised.join(changes), after
 
         return await self._act(id, sub, Scope(by, CANCEL, key, fingerprint({"order": id})), decide)
 
     async def ship(
-        self, id: str, *, by: str, key: str, tracking: str | None = None
+        self,
+        id: str,
+        *,
+        by: str,
+        key: str,
+        pieces: Mapping[str, int] | None = None,
+        carrier: str | None = None,
+        tracking: str | None = None,
     ) -> Answer[Order]:
-        """Send all of a confirmed order; raises NotFound, KeyReused or IllegalTransition."""
-        if tracking is not None:
-            tracking = checked_text("tracking", tracking, TRACKING_CHARS)
+        """Send pieces {sku: count} of a confirmed order, None for all that are left.
+
+        Raises NotFound, KeyReused, Invalid or IllegalTransition.
+        """
+        tracking = None if tracking is None else checked_text("tracking", tracking, TRACKING_CHARS)
+        carrier = None if carrier is None else checked_text("carrier", carrier, TRACKING_CHARS)
 
         async def decide(order: Order, now_ms: int) -> Decided:
-            stocks = await self._stocks(order)
-            return decide_ship(order, stocks, tracking, now_ms)
+            stocks = await self.stocks(order)
+            return decide_ship(order, stocks, pieces, now_ms, carrier=carrier, tracking=tracking)
 
-        scope = Scope(by, SHIP, key, fingerprint({"order": id, "tracking": tracking}))
-        return await self._act(id, None, scope, decide)
+        command: dict[str, Any] = {"order": id, "tracking": tracking}
+        if carrier is not None or pieces is not None:
+            command |= {"carrier": carrier, "lines": None if pieces is None else dict(pieces)}
+        return await self._act(id, None, Scope(by, SHIP, key, fingerprint(command)), decide)
 
-    async def deliver(self, id: str, *, by: str, key: str) -> Answer[Order]:
-        """A shipped order has arrived; raises NotFound, KeyReused or IllegalTransition."""
+    async def deliver(
+        self, id: str, *, by: str, key: str, shipment: str | None = None
+    ) -> Answer[Order]:
+        """A shipment, None for all of them, has arrived.
+
+        Raises NotFound, KeyReused or IllegalTransition.
+        """
 
         async def decide(order: Order, now_ms: int) -> Decided:
-            return decide_deliver(order, now_ms)
+            return decide_deliver(order, shipment, now_ms)
 
-        return await self._act(
-            id, None, Scope(by, DELIVER, key, fingerprint({"order": id})), decide
-        )
+        command = {"order": id} if shipment is None else {"order": id, "shipment": shipment}
+        return await self._act(id, None, Scope(by, DELIVER, key, fingerprint(command)), decide)
 
     async def set_contact(
         self,
@@ -315,7 +336,7 @@ class Orders:
             raise Invalid("contact", "a contact or an address is wanted")
 
         async def decide() -> tuple[Changes | None, Order]:
-            order = await self._load(id, sub)
+            order = await self.load(id, sub)
             now_ms = self._now_ms()
             if order.at(now_ms).state not in ("reserved", "confirmed"):
                 raise IllegalTransition("state", order.at(now_ms).state, "reserved")
@@ -330,7 +351,7 @@ class Orders:
 
     async def contact(self, id: str, sub: str | None) -> dict[str, Any] | None:
         """The contact and address of an order, None when there are none or they were erased."""
-        order = await self._load(id, sub)
+        order = await self.load(id, sub)
         return None if order.contact is None else await self._contacts.get(order.contact)
 
     async def sweep(self) -> int:
@@ -369,33 +390,30 @@ class Orders:
             earlier = await self._earlier(scope)
             if earlier is not None:
                 return None, earlier
-            changes, after = await decide(await self._load(id, sub), self._now_ms())
+            changes, after = await decide(await self.load(id, sub), self._now_ms())
             bind(changes, scope, pack(after), kept_ms=KEPT_MS)
             return changes, Answer(after)
 
         async with self._in_flight.alone(scope):
-            return await decide_and_commit(self._store, load_and_decide)
+            return await decide_once(self._store, scope, load_and_decide)
 
     async def _earlier(self, scope: Scope) -> Answer[Order] | None:
-        return _replay(scope, await self._store.load([scope.item]))
+        return replay(scope, await self._store.load([scope.item]))
 
-    async def _stocks(self, order: Order) -> dict[str, Stock]:
+    async def stocks(self, order: Order) -> dict[str, Stock]:
+        """The stock of each SKU of an order, at one moment."""
         keys = [key for line in order.lines for key in stock_keys(line.sku)]
         loaded = await self._store.load(keys)
         return {line.sku: read_stock(line.sku, loaded) for line in order.lines}
 
-    async def _load(self, id: str, sub: str | None) -> Order:
+    async def load(self, id: str, sub: str | None) -> Order:
+        """The order as it is kept; raises NotFound, also where it is another buyer's."""
         key = order_key(id)
         known = ORDER_ID.fullmatch(id) is not None
         order = unpack(*(await self._store.load([key]))[key]) if known else None
         if order is None or sub not in (None, order.sub):
             raise NotFound("there is no such order", code="order_not_found")
         return order
-
-
-def _replay(scope: Scope, loaded: Mapping[str, Versioned]) -> Answer[Order] | None:
-    order = unpack(bound_answer(scope, loaded[scope.item][0]), 0)
-    return None if order is None else Answer(order, True)
 
 
 def _narrowest(room: str | None, buyer: str | None, state: str | None) -> str:
@@ -405,6 +423,15 @@ def _narrowest(room: str | None, buyer: str | None, state: str | None) -> str:
         return f"orders/room/{room}"
     # One whose time has passed may not have been swept yet, so "expired" is found among all.
     return "orders" if state in (None, "expired") else f"orders/state/{state}"
+
+
+def _coupons(value: object) -> tuple[str, ...]:
+    """Ids of coupons, each once, in order."""
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > COUPONS_MAX:
+        raise Invalid("coupons", f"at most {COUPONS_MAX} ids")
+    return tuple(sorted({checked_text("coupons", id, 64) for id in value}))
 
 
 def _object(name: str, body: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -21,7 +21,7 @@ from typing import Any
 import msgpack
 
 from commerce.changes import Changes
-from commerce.errors import MixedCurrency, NotFound
+from commerce.errors import NotFound
 from commerce.money import Money
 from commerce.store import Versioned
 from commerce.timestamps import rfc3339
@@ -88,6 +88,7 @@ class Product:
     created_ms: int
     updated_ms: int
     category: str | None = None
+    returnable: bool = True
     version: int = 0
 
     def sku(self, code: str) -> Sku:
@@ -104,6 +105,7 @@ class Product:
             "title": self.title,
             "merchant": self.merchant,
             "category": self.category,
+            "returnable": self.returnable,
             "image": self.image,
             "skus": [sku.to_json() for sku in self.skus],
             "created_at": rfc3339(self.created_ms),
@@ -118,28 +120,6 @@ def price_version(skus: Iterable[Sku]) -> str:
         [sku.sku, sku.price_changes, sku.price.amount, sku.price.currency] for sku in skus
     )
     return f"pv_{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]}"
-
-
-def quote(skus: Mapping[str, Sku], lines: Mapping[str, int]) -> dict[str, Any]:
-    """The lines as they would be charged, with their price version; raises MixedCurrency."""
-    currencies = {skus[code].price.currency for code in lines}
-    if len(currencies) > 1:
-        raise MixedCurrency(f"an order is in one currency, not in {', '.join(sorted(currencies))}")
-    totals = {code: skus[code].price * pieces for code, pieces in lines.items()}
-    whole = Money(sum(money.amount for money in totals.values()), currencies.pop())
-    return {
-        "lines": [
-            {
-                "sku": code,
-                "qty": pieces,
-                "unit": skus[code].price.to_json(),
-                "total": totals[code].to_json(),
-            }
-            for code, pieces in lines.items()
-        ],
-        "total": whole.to_json(),
-        "price_version": price_version(skus[code] for code in lines),
-    }
 
 
 def product_key(id: str) -> str:
@@ -159,6 +139,7 @@ def save(changes: Changes, product: Product) -> None:
         "title": product.title,
         "merchant": product.merchant,
         "category": product.category,
+        "returnable": product.returnable,
         "image": product.image,
         "created_ms": product.created_ms,
         "updated_ms": product.updated_ms,

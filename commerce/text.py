@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
+import re
 
 from commerce.errors import Invalid
+
+NOT_PLAIN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, surrogates
 
 
 def checked_text(field: str, text: object, limit: int) -> str:
@@ -18,7 +20,7 @@ def checked_text(field: str, text: object, limit: int) -> str:
     text = text.strip()
     if not 1 <= len(text) <= limit:
         raise Invalid(field, f"1 to {limit} characters")
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+    if NOT_PLAIN.search(text):
         raise Invalid(field, "no control characters")
     return text
 

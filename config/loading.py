@@ -19,7 +19,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from config.schema import Config, Section
-from config.showing import MASK
+from config.showing import LOGIN, MASK
 
 PREFIX = "HAWKER_"
 SHOWN_CHARACTERS = 80  # of a refused value
@@ -144,13 +144,16 @@ def _unknown(source: str, name: str) -> ConfigError:
 def _refusal(error: ValidationError, given: Mapping[tuple[str, str], _Given]) -> ConfigError:
     first = error.errors(include_url=False)[0]
     where = [str(each) for each in first["loc"]]
+    reason = first.get("ctx", {}).get("error")
+    if len(where) == 1 and where[0] not in FIELDS[TOP]:  # of a whole section
+        return ConfigError(f"[{where[0]}]: {reason}")
     section, key = (TOP, where[0]) if where[0] in FIELDS[TOP] else (where[0], where[1])
     field = FIELDS[section][key]
     each = given.get((section, key), _Given("default", section, key, field.default))
-    reason = first.get("ctx", {}).get("error")
     allowed = str(reason) if isinstance(reason, ValueError) else _allowed(field)
     value = MASK if field.annotation is SecretStr else each.value
     shown = _printable(json.dumps(value, ensure_ascii=False, default=str))
+    shown = LOGIN.sub(f"//{MASK}@", shown)
     name = _name(section, key)
     return ConfigError(f"{each.source}: {name} = {shown}: allowed is {allowed}")
 

@@ -27,6 +27,7 @@ PLAYLIST_SEGMENTS = 3  # a live playlist holds no less than three target duratio
 MAX_RUNGS = 8  # a player's menu of qualities
 MAX_WORKERS = 64  # more cores than one publisher's machine has, and as many UDP ports
 SQLITE = "sqlite:"
+REDIS = ("redis://", "rediss://", "redis+cluster://", "rediss+cluster://")
 DATABASE = "hawker.db"
 
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -195,15 +196,26 @@ class Restream(Section):
     allow_private: bool = False
 
 
+class Webhooks(Section):
+    allow_private: bool = False
+
+
 class Store(Section):
     url: str = f"{SQLITE}data/{DATABASE}"
+    replicas: Annotated[int, Field(ge=0, le=10)] = 0
+    allow_unsafe: bool = False
 
     @field_validator("url")
     @classmethod
     def _is_a_store(cls, url: str) -> str:
-        if not url.removeprefix(SQLITE) or not url.startswith(SQLITE):
-            raise ValueError(f'"{SQLITE}PATH"')
+        scheme = next((each for each in (SQLITE, *REDIS) if url.startswith(each)), "")
+        if not scheme or url == scheme:
+            raise ValueError(f'"{SQLITE}PATH" or "{REDIS[0]}HOST"')
         return url
+
+    @property
+    def in_redis(self) -> bool:
+        return self.url.startswith(REDIS)
 
     @property
     def sqlite_path(self) -> Path:
@@ -211,9 +223,31 @@ class Store(Section):
         return Path(self.url.removeprefix(SQLITE))
 
 
+class Archive(Section):
+    after_days: Annotated[float, Field(ge=0, le=36_500)] = 90.0
+    events_kept_days: Annotated[float, Field(ge=0, le=36_500)] = 30.0
+
+
 class Payments(Section):
-    provider: Literal["sandbox"] = "sandbox"
+    provider: Literal["sandbox", "stripe"] = "sandbox"
     pending_max_s: Annotated[float, Field(ge=60, le=86_400)] = 900.0
+    stripe_api_key: SecretStr = SecretStr("")
+    stripe_webhook_secret: SecretStr = SecretStr("")
+    return_url: str = ""
+
+    @model_validator(mode="after")
+    def _stripe_has_what_it_needs(self) -> Payments:
+        keys = (self.stripe_api_key, self.stripe_webhook_secret)
+        known = all(each.get_secret_value() for each in keys)
+        if self.provider == "stripe" and not (known and self.return_url.startswith("https://")):
+            raise ValueError(
+                "stripe wants stripe_api_key, stripe_webhook_secret and an https return_url"
+            )
+        return self
+
+
+class Returns(Section):
+    window_days: Annotated[float, Field(ge=0, le=3650)] = 7.0
 
 
 class Chat(Section):
@@ -242,6 +276,7 @@ class Limits(Section):
     order_lines: Annotated[int, Field(ge=1, le=100)] = 50
     order_quantity: Annotated[int, Field(ge=1, le=10_000)] = 99
     restream_targets: Annotated[int, Field(ge=0, le=100)] = 10
+    webhook_endpoints: Annotated[int, Field(ge=0, le=100)] = 20
 
 
 class Config(Section):
@@ -258,8 +293,11 @@ class Config(Section):
     channel: Channel = Channel()
     transcode: Transcode = Transcode()
     restream: Restream = Restream()
+    webhooks: Webhooks = Webhooks()
     store: Store = Store()
+    archive: Archive = Archive()
     payments: Payments = Payments()
+    returns: Returns = Returns()
     chat: Chat = Chat()
     demo: Demo = Demo()
     log: Log = Log()

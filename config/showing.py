@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pydantic import SecretStr
 from config.schema import Config, Section
 
 MASK = "***"
+LOGIN = re.compile(r"//[^/@\"]*@")  # of a URL
 
 
 def to_toml(config: Config) -> str:
@@ -41,5 +43,6 @@ def _value(value: object) -> str:
         case Section():
             return f"{{ {', '.join(f'{key} = {_value(each)}' for key, each in value)} }}"
         case str() | Path():
-            return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+            shown = LOGIN.sub(f"//{MASK}@", str(value))
+            return json.dumps(shown, ensure_ascii=False).replace("\x7f", "\\u007f")
     raise TypeError(f"no TOML for {type(value).__name__}")

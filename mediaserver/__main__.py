@@ -132,6 +132,51 @@ def load_node(context: typer.Context) -> int:
     return run(context.args)
 
 
+@cli.command()
+def backup(
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="The file to write, mode 600.")],
+    with_keys: Annotated[
+        bool, typer.Option("--with-keys", help="Also the key files that make addresses readable.")
+    ] = False,
+    config: File = None,
+    settings: Settings = [],  # noqa: B006
+) -> int:
+    """Back the whole shop up into one file, while the server runs."""
+    from mediaserver import upkeep
+
+    upkeep.backup(load(config, settings=settings), to, with_keys=with_keys)
+    return 0
+
+
+@cli.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `hawker backup` wrote.")],
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Even where there is a shop; a SQLite file stays as .old."),
+    ] = False,
+    config: File = None,
+    settings: Settings = [],  # noqa: B006
+) -> int:
+    """Put a backup in the place of the store; the server must not run."""
+    from mediaserver import upkeep
+
+    upkeep.restore(load(config, settings=settings), file, force=force)
+    return 0
+
+
+@cli.command("move-store")
+def move_store(
+    origin: Annotated[str, typer.Option("--from", metavar="URL", help="As in store.url.")],
+    target: Annotated[str, typer.Option("--to", metavar="URL", help="An empty one.")],
+) -> int:
+    """Move the whole shop to another store; no server may run on either."""
+    from mediaserver import upkeep
+
+    upkeep.move_store(origin, target)
+    return 0
+
+
 def _run(config: Config) -> int:
     from mediaserver.app import App  # the other commands need not wait for all it imports
 

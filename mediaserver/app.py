@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from commerce.errors import AlreadyExists, Refusal
-from commerce.store import SqliteStore
+from commerce.store import RedisStore, SqliteStore
 from config import Config
 from mediaserver.api import figures, problem
 from mediaserver.api.access_log import AccessLogger
@@ -208,7 +208,7 @@ class App:
             viewer_secret = viewer_secret or load_or_create_secret(directory / "viewer-secret")
             tokens = Tokens(viewer_secret)
         try:
-            self.store = await SqliteStore.open(self.config.store.sqlite_path)
+            self.store = await self._open_store()
         except Refusal as refusal:
             raise StartError(f"store.url: {refusal.detail}") from refusal
         self._stack.push_async_callback(self.store.close)
@@ -223,6 +223,14 @@ class App:
                 demo_rooms=frozenset({DEMO_ROOM} if self.config.demo.enabled else ()),
             )
         self.access = MediaAccess(self.shop.room_access)
+
+    async def _open_store(self) -> RedisStore | SqliteStore:
+        store = self.config.store
+        if not store.in_redis:
+            return await SqliteStore.open(store.sqlite_path)
+        return await RedisStore.open(
+            store.url, replicas=store.replicas, allow_unsafe=store.allow_unsafe
+        )
 
     async def _start_media(self) -> None:
         config, hub = self.config, self.hub

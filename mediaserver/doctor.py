@@ -26,7 +26,9 @@ from typing import Any, Literal
 
 import aiohttp
 
+from commerce.store.redis import probe
 from config import Config
+from config.schema import Store
 from mediaserver.errors import ProtocolError
 from mediaserver.ingest import srt
 from mediaserver.protocol import stun, tcp_framing
@@ -80,6 +82,7 @@ def examine_machine(config: Config) -> Iterator[Finding]:
     """What a start with this configuration would meet."""
     yield from _ports(config)
     yield _directory(config.data.dir)
+    yield from _store(config.store)
     yield _disk(config.data.dir)
     yield _open_files()
     yield from _udp()
@@ -151,6 +154,18 @@ def _directory(directory: Path) -> Finding:
         return Finding("ok", f"data.dir {directory} can be written")
     fix = "give the server's user the right to it, or set data.dir to another"
     return Finding("fail", f"data.dir {directory} cannot be written", fix)
+
+
+def _store(store: Store) -> Iterator[Finding]:
+    if store.in_redis:
+        wrong = asyncio.run(probe(store.url, allow_unsafe=store.allow_unsafe))
+        if wrong:
+            yield Finding("fail", f"store.url: {wrong}", "the server does not start without it")
+        elif store.allow_unsafe:
+            fix = "appendonly yes, appendfsync always, and take store.allow_unsafe away"
+            yield Finding("warn", "store.allow_unsafe: acknowledged orders may be lost", fix)
+        else:
+            yield Finding("ok", "the Redis of store.url answers and keeps what it acknowledges")
 
 
 def _disk(directory: Path) -> Finding:

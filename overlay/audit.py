@@ -26,7 +26,18 @@ from overlay.event_log import last_seq
 
 STREAM = "audit"
 PAGE_MAX = 200
-RECORDS = ("room/", "product/", "order/", "payment/", "refund/", "image/", "staff/", "restreams/")
+RECORDS = (
+    "room/",
+    "product/",
+    "order/",
+    "payment/",
+    "dispute/",
+    "refund/",
+    "image/",
+    "staff/",
+    "restreams/",
+    "webhook-endpoints",
+)
 WROTE_MAX = 20
 
 
@@ -63,6 +74,9 @@ class AuditedStore:
     def __init__(self, store: Store, now_ms: Callable[[], int] = utc_ms) -> None:
         self._store = store
         self._now_ms = now_ms
+
+    def now_ms(self) -> int:
+        return self._store.now_ms()
 
     async def load(self, keys: Iterable[str]) -> dict[str, Versioned]:
         return await self._store.load(keys)

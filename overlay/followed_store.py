@@ -17,6 +17,9 @@ class FollowedStore:
         self.followers: list[OnCommit] = []
         self._store = store
 
+    def now_ms(self) -> int:
+        return self._store.now_ms()
+
     async def load(self, keys: Iterable[str]) -> dict[str, Versioned]:
         return await self._store.load(keys)
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import msgpack
 
+from commerce.coupons import Coupons
 from commerce.errors import Refusal, StoreUnavailable
+from commerce.flash_sales import FlashSales
 from commerce.ordering import Orders
 from commerce.orders import Order
 from overlay.bag import HEAD, Bag
@@ -38,6 +40,8 @@ class Hello:
         cards: Cards,
         bag: Bag,
         orders: Orders,
+        sales: FlashSales,
+        coupons: Coupons,
         *,
         live: Callable[[str], bool],
         link: Callable[[str], str],
@@ -46,6 +50,8 @@ class Hello:
         self._cards = cards
         self._bag = bag
         self._orders = orders
+        self._sales = sales
+        self._coupons = coupons
         self._live = live
         self._link = link
 
@@ -57,6 +63,7 @@ class Hello:
             "bag": self.bag,
             "stock": self.stock,
             "sales": self.sales,
+            "coupons": self.coupons,
         }
 
     def own_snapshots(self) -> dict[str, OwnSnapshot]:
@@ -110,8 +117,12 @@ class Hello:
         }
 
     async def sales(self, room: str) -> list[dict[str, Any]]:
-        """The room's sales: there are none yet, and pages count on the member."""
-        return []
+        """The room's sales that are not over, the next to end first."""
+        return _first(await self._sales.current(room))
+
+    async def coupons(self, room: str) -> list[dict[str, Any]]:
+        """What was dropped into the room and may be claimed, the latest first."""
+        return _first(await self._coupons.dropped(room))
 
     async def orders(self, room: str, sub: str) -> list[dict[str, Any]]:
         """The buyer's latest order documents of this room, newest first."""

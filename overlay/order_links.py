@@ -24,12 +24,13 @@ class OrderLinks:
     """Makes and reads order keys under one secret."""
 
     def __init__(self, secret: str) -> None:
-        self._secret = secret.encode()
+        self._begun = hmac.new(secret.encode(), DOMAIN, hashlib.sha256)
 
     def key(self, order_id: str) -> str:
         """`ord_<ulid>.<MAC>`, the bearer token that opens this order."""
-        mac = hmac.digest(self._secret, DOMAIN + order_id.encode(), hashlib.sha256)
-        return f"{order_id}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+        mac = self._begun.copy()
+        mac.update(order_id.encode())
+        return f"{order_id}.{base64.urlsafe_b64encode(mac.digest()).rstrip(b'=').decode()}"
 
     def path(self, order_id: str) -> str:
         """The page of the order with its key: `/orders/<id>#key=<key>`."""

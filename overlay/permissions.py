@@ -24,10 +24,19 @@ ACTS = (
     "prices.write",
     "cards.pin",
     "bag.write",
+    "sales.write",
+    "promotions.write",
+    "coupons.write",
     "orders.read",
     "orders.contact",
     "orders.ship",
     "orders.cancel",
+    "orders.refund",
+    "orders.returns",
+    "orders.notes",
+    "payments.read",
+    "payments.disputes",
+    "webhooks.manage",
     "audit.read",
     "staff.manage",
 )
@@ -45,10 +54,23 @@ TABLE: Mapping[str, frozenset[str]] = {
             "prices.write",
             "cards.pin",
             "bag.write",
+            "sales.write",
+            "promotions.write",
+            "coupons.write",
         }
     ),
     "moderator": frozenset({"rooms.inspect"}),
-    "finance": frozenset({"stock.read", "orders.read", "audit.read"}),
+    "finance": frozenset(
+        {
+            "stock.read",
+            "orders.read",
+            "audit.read",
+            "orders.refund",
+            "orders.notes",
+            "payments.read",
+            "payments.disputes",
+        }
+    ),
     "engineer": frozenset({"rooms.inspect", "audit.read"}),
 }
 STAFF_ROLES = tuple(role for role in TABLE if role != ADMIN)

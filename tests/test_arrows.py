@@ -23,13 +23,13 @@ LAYERS = (
     {"egress"},
     {"api"},
     {"banner", "doctor", "lifecycle", "logs"},  # what starts and stops the server
-    {"shop"},
+    {"shop", "upkeep"},
     {"app"},
     {"__main__"},
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 # They alone join mediaserver to the other packages; the API speaks of commerce in its own words.
-COMPOSITION = {"doctor", "shop", "app", "__main__"}
+COMPOSITION = {"doctor", "shop", "upkeep", "app", "__main__"}
 
 # What of ours a package may import besides itself.
 ALLOWED = {

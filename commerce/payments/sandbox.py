@@ -3,14 +3,6 @@
 It keeps what it was told under `sandbox/…` and its calls in an outbox, so it survives a restart as a
 real one would, and calls back with webhooks signed as Standard Webhooks 1.0.0 has it. A call is
 repeated until it is taken. No money moves.
-
-    4242 4242 4242 4242   approved
-    4000 0000 0000 0002   declined
-    4000 0000 0000 0077   approved after `delay_ms`
-    4000 0000 0000 0119   approved, and the call is lost: only asking tells
-    4000 0000 0000 0259   approved, called twice
-    4000 0000 0000 0341   approved after `late_ms`, when the order is likely to have expired
-    4000 0000 0000 0408   approved, with a call from before it coming after it
 """
 
 from __future__ import annotations
@@ -18,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgpack
@@ -27,7 +18,8 @@ from commerce.changes import Changes, decide_and_commit
 from commerce.errors import Invalid, NotFound, Refusal
 from commerce.ids import new_id, utc_ms
 from commerce.money import Money
-from commerce.payments.provider import ProviderEvent, ProviderFailed
+from commerce.payments.cards import ALL_CARDS, Card, card_of
+from commerce.payments.provider import Next, ProviderEvent, ProviderFailed, RefundRefused, Standing
 from commerce.payments.signature import sign, verify
 from commerce.store import Conflict, Store
 from commerce.timestamps import rfc3339
@@ -37,39 +29,11 @@ LATE_MS = 20 * 60_000
 SESSION_MS = 24 * 3_600_000  # a page that nobody used fails then
 RETRY_MS = 5_000
 SENT_AT_ONCE = 100
+REF_CHARS = 100
+FLOWS: Mapping[str, Literal["redirect", "qr"]] = {"redirect": "redirect", "qr": "qr"}
 CALLS = "sandbox-calls"
 
 Send = Callable[[Mapping[str, str], bytes], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """What a test card does: `after` is when it is decided, `calls` the webhooks from then on."""
-
-    number: str
-    label: str
-    outcome: Literal["succeeded", "failed"]
-    after: Literal["now", "delay", "late"] = "now"
-    calls: tuple[str, ...] = ("outcome",)
-
-
-CARDS = {
-    card.number: card
-    for card in (
-        Card("4242424242424242", "approved", "succeeded"),
-        Card("4000000000000002", "declined", "failed"),
-        Card("4000000000000077", "approved, a little later", "succeeded", "delay"),
-        Card("4000000000000119", "approved, the call is lost", "succeeded", calls=()),
-        Card("4000000000000259", "approved, called twice", "succeeded", calls=("outcome",) * 2),
-        Card("4000000000000341", "approved, far too late", "succeeded", "late"),
-        Card(
-            "4000000000000408",
-            "approved, calls out of order",
-            "succeeded",
-            calls=("outcome", "processing"),
-        ),
-    )
-}
 
 
 class Sandbox:
@@ -95,16 +59,20 @@ class Sandbox:
         """The path of the hosted page."""
         return f"/pay/sandbox/{payment}"
 
-    def check(self, method: Mapping[str, str] | None) -> None:
-        """Raises Invalid unless it is `{"card": a test card}` or nothing."""
-        if method is not None:
-            if set(method) != {"card"}:
-                raise Invalid("method", "an object with card")
-            _card(method["card"])
+    def check(self, method: Mapping[str, str] | None, amount: Money) -> None:
+        """Raises Invalid but for `{"card": a test card}`, `{"flow": "redirect" or "qr"}` and None."""
+        if method is None or (set(method) == {"flow"} and method["flow"] in FLOWS):
+            return
+        if set(method) != {"card"}:
+            raise Invalid("method", "an object with card, or with the flow redirect or qr")
+        card_of(method["card"])
 
-    async def start(self, payment: str, amount: Money, method: Mapping[str, str] | None) -> None:
-        """Begin a payment; a second time changes nothing."""
-        card = None if method is None else _card(method["card"])
+    async def start(
+        self, payment: str, amount: Money, method: Mapping[str, str] | None
+    ) -> Next | None:
+        """Begin a payment; a second time changes nothing. Both flows lead to the page."""
+        method = method or {}
+        card = card_of(method["card"]) if "card" in method else None
 
         async def decide() -> tuple[Changes | None, None]:
             if await self._kept(payment) is not None:
@@ -115,6 +83,8 @@ class Sandbox:
             return changes, None
 
         await decide_and_commit(self._store, decide)
+        flow = FLOWS.get(method.get("flow", ""))
+        return None if flow is None else Next(flow, self.page(payment))
 
     async def page_data(self, payment: str) -> dict[str, Any]:
         """What the hosted page shows: {payment, amount, cards, state}; raises NotFound."""
@@ -124,13 +94,13 @@ class Sandbox:
         return {
             "payment": payment,
             "amount": record["amount"],
-            "cards": [{"number": card.number, "label": card.label} for card in CARDS.values()],
+            "cards": [{"number": card.number, "label": card.label} for card in ALL_CARDS.values()],
             "state": self._state(record),
         }
 
     async def choose(self, payment: str, card: str) -> None:
         """The buyer's card; the first one counts. Raises NotFound, or Invalid for a card."""
-        chosen = _card(card)
+        chosen = card_of(card)
 
         async def decide() -> tuple[Changes | None, None]:
             item = (await self._store.load([_item(payment)]))[_item(payment)]
@@ -145,19 +115,25 @@ class Sandbox:
 
         await decide_and_commit(self._store, decide)
 
-    async def ask(self, payment: str) -> Literal["pending", "succeeded", "failed"] | None:
+    async def ask(self, payment: str) -> Standing | None:
         """How the payment stands; None: never heard of."""
         record = await self._kept(payment)
-        return None if record is None else self._state(record)
+        if record is None:
+            return None
+        state = self._state(record)
+        return Standing(state, _captured(record) if state == "succeeded" else None)
 
     async def refund(self, refund: str, payment: str, amount: Money) -> bool:
-        """Give it back at once; raises ProviderFailed for what it never heard of.
+        """Give it back at once; raises ProviderFailed for what it never heard of, or RefundRefused.
 
         A webhook that was signed with our secret by hand counts as its word, so what it called paid can
         be given back, whatever card was chosen here.
         """
-        if await self._kept(payment) is None:
+        record = await self._kept(payment)
+        if record is None:
             raise ProviderFailed("there is no such payment")
+        if record["card"] is not None and not ALL_CARDS[record["card"]].refunds:
+            raise RefundRefused("the account is closed")
         value = msgpack.packb({"payment": payment, "amount": amount.to_json()})
         await self._store.commit(
             new_id("cmt", self._now_ms()), writes={f"sandbox/refund/{refund}": value}
@@ -175,7 +151,45 @@ class Sandbox:
             raise Invalid("body", "a webhook of the sandbox is wanted") from error
         if not isinstance(payment, str) or not isinstance(type, str):
             raise Invalid("body", "a webhook of the sandbox is wanted")
-        return ProviderEvent(id, type, payment, amount)
+        dispute, reason = event["data"].get("dispute"), event["data"].get("reason", "")
+        if not (dispute is None or _is_text(dispute)) or not isinstance(reason, str):
+            raise Invalid("body", "a webhook of the sandbox is wanted")
+        return ProviderEvent(id, type, payment, amount, dispute, reason)
+
+    async def dispute(self, payment: str, said: str, reason: str = "") -> None:
+        """The buyer's bank opens a dispute (`opened`), or closes it (`won` or `lost`, by the shop).
+
+        Raises NotFound, or Invalid where the payment or its dispute does not stand so.
+        """
+
+        async def decide() -> tuple[Changes, None]:
+            record = await self._kept(payment)
+            if record is None:
+                raise NotFound("there is no such payment", code="payment_not_found")
+            key = f"sandbox/dispute/{payment}"
+            value, version = (await self._store.load([key]))[key]
+            before = "none" if value is None else value.decode()
+            wanted = "none" if said == "opened" else "opened"
+            if before != wanted or self._state(record) != "succeeded":
+                raise Invalid(
+                    "said", "a payment that succeeded is disputed once, and that ends once"
+                )
+            changes = Changes(self._now_ms())
+            changes.reads[key] = version
+            changes.writes[key] = said.encode()
+            data = {"payment": payment, "amount": _captured(record).to_json()}
+            data |= {"dispute": payment.replace("pay_", "bank_"), "reason": reason}
+            self._plan_call(changes, f"{payment}/{said}", f"dispute.{said}", data)
+            return changes, None
+
+        await decide_and_commit(self._store, decide)
+
+    def _plan_call(self, changes: Changes, call: str, type: str, data: Mapping[str, Any]) -> None:
+        timestamp = rfc3339(changes.now_ms)
+        body = {"type": type, "timestamp": timestamp, "data": data}
+        key = f"sandbox/call/{call}"
+        changes.writes[key] = msgpack.packb({"id": new_id("msg", changes.now_ms), "body": body})
+        changes.index[CALLS, key] = f"{changes.now_ms:015d}"
 
     async def send_due(self) -> int:
         """Make the calls whose time has come; how many were taken."""
@@ -217,7 +231,8 @@ class Sandbox:
         if card is not None:
             at_ms = changes.now_ms + self._after_ms[card.after]
             record = record | {"card": card.number, "decided_ms": at_ms}
-            self._plan_calls(changes, payment, record["amount"], card, at_ms)
+            captured = _captured(record).to_json()
+            self._plan_calls(changes, payment, captured, card, at_ms)
         changes.reads[_item(payment)] = version
         changes.writes[_item(payment)] = msgpack.packb(record)
 
@@ -240,7 +255,7 @@ class Sandbox:
         now_ms = self._now_ms()
         if record["card"] is None:
             return "failed" if now_ms >= record["begun_ms"] + SESSION_MS else "pending"
-        return CARDS[record["card"]].outcome if now_ms >= record["decided_ms"] else "pending"
+        return ALL_CARDS[record["card"]].outcome if now_ms >= record["decided_ms"] else "pending"
 
     async def _kept(self, payment: str) -> dict[str, Any] | None:
         value = (await self._store.load([_item(payment)]))[_item(payment)][0]
@@ -248,11 +263,13 @@ class Sandbox:
         return record
 
 
-def _card(number: str) -> Card:
-    card = CARDS.get(number.replace(" ", "")) if isinstance(number, str) else None
-    if card is None:
-        raise Invalid("card", "one of the sandbox's test cards; no real card belongs here")
-    return card
+def _captured(record: Mapping[str, Any]) -> Money:
+    amount = Money.from_json(record["amount"])
+    return Money(amount.amount + ALL_CARDS[record["card"]].more_minor, amount.currency)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and 1 <= len(value) <= REF_CHARS
 
 
 def _item(payment: str) -> str:

@@ -1,5 +1,6 @@
-"""The store: one generic seam, kept by the embedded SQLite file."""
+"""The store: one generic seam, kept by the embedded SQLite file or by Redis."""
 
+from commerce.store.redis import RedisStore
 from commerce.store.seam import (
     ABSENT,
     INDEX_END,
@@ -17,6 +18,7 @@ __all__ = [
     "BelowFloor",
     "Commit",
     "Conflict",
+    "RedisStore",
     "SqliteStore",
     "Store",
     "Versioned",

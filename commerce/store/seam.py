@@ -11,7 +11,8 @@ A `Commit` is all or nothing and durable when `commit` returns. What it holds:
   way (a Redis script counts in doubles). Hot counters are never put into `reads`.
 * `index` {(index, key): sort}: puts the key at `sort` in the index, where it has one place at most;
   None takes it out.
-* `events` [(stream, bytes)]: each stream counts its own from 1 without gaps.
+* `events` [(stream, bytes)]: each stream counts its own from 1 without gaps; the oldest may be
+  forgotten.
 
 `commit_id` makes a repeated commit harmless: the second one gets the first one's answer and changes
 nothing. A refused commit leaves no trace, its id is free. Ids are remembered for
@@ -66,8 +67,21 @@ class Commit:
     events: Sequence[tuple[str, bytes]] = ()
 
 
+class Prunable(Protocol):
+    """A store whose streams can be shortened at their old end; their numbers go on."""
+
+    async def streams(self, after: str, limit: int) -> list[tuple[str, int]]:
+        """[(stream, number of its last event)] with names above `after`, in their order."""
+
+    async def forget_events(self, stream: str, through: int) -> int:
+        """Forget the events up to number `through`; how many there were."""
+
+
 class Store(Protocol):
     """What every store does, SQLite or Redis."""
+
+    def now_ms(self) -> int:
+        """The store's clock, the same for all that share it: UTC ms."""
 
     async def load(self, keys: Iterable[str]) -> dict[str, Versioned]:
         """{key: (value, version)}, (None, 0) for a key that is not there."""

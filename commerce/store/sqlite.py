@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from commerce.errors import OutcomeUnknown, StoreUnavailable
+from commerce.ids import utc_ms
 from commerce.store.seam import (
     ABSENT,
     COMMIT_ID_KEPT_MS,
@@ -59,7 +60,20 @@ class Events:
     limit: int
 
 
-Request: TypeAlias = Load | Scan | Events | Commit
+@dataclass(frozen=True, slots=True)
+class Streams:
+    after: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    stream: str
+    through: int
+
+
+Read: TypeAlias = Load | Scan | Events | Streams | Forget
+Request: TypeAlias = Read | Commit
 Asked: TypeAlias = tuple[Request, "asyncio.Future[Any]"]
 Answered: TypeAlias = tuple["asyncio.Future[Any]", Any]
 
@@ -82,12 +96,13 @@ class SqliteStore:
         *,
         commit_ids_kept: int = COMMIT_IDS_KEPT,
         commit_id_kept_ms: int = COMMIT_ID_KEPT_MS,
+        kind: type[SqliteFile] = SqliteFile,
     ) -> SqliteStore:
         """Open or create the file (mode 600); raises StoreUnavailable naming it when that fails."""
         store = cls()
         opened: asyncio.Future[Any] = store._loop.create_future()
         open_file = partial(
-            SqliteFile,
+            kind,
             path,
             commit_ids_kept=commit_ids_kept,
             commit_id_kept_ms=commit_id_kept_ms,
@@ -99,6 +114,10 @@ class SqliteStore:
         store._thread.start()
         await opened
         return store
+
+    def now_ms(self) -> int:
+        """The clock of this machine, which alone has the file: UTC ms."""
+        return utc_ms()
 
     async def load(self, keys: Iterable[str]) -> dict[str, Versioned]:
         """{key: (value, version)}, (None, 0) for a key that is not there."""
@@ -129,6 +148,16 @@ class SqliteStore:
         """[(seq, event)] with seq above `after`, in order, without gaps."""
         events: list[tuple[int, bytes]] = await self._ask(Events(stream, after, _positive(limit)))
         return events
+
+    async def streams(self, after: str, limit: int) -> list[tuple[str, int]]:
+        """[(stream, number of its last event)] with names above `after`, in their order."""
+        streams: list[tuple[str, int]] = await self._ask(Streams(after, _positive(limit)))
+        return streams
+
+    async def forget_events(self, stream: str, through: int) -> int:
+        """Forget the events up to number `through`; how many there were."""
+        forgotten: int = await self._ask(Forget(stream, through))
+        return forgotten
 
     async def close(self) -> None:
         """Finish what was asked for and close the file; later calls are refused."""
@@ -243,15 +272,13 @@ class Worker:
         return [(future, refusal(f"the store failed: {error}")) for _, future in asked]
 
 
-def _read(file: SqliteFile, requests: Sequence[Load | Scan | Events]) -> list[object]:
+def _read(file: SqliteFile, requests: Sequence[Read]) -> list[object]:
     wanted = {key for each in requests if isinstance(each, Load) for key in each.keys}
     found = file.load(wanted) if wanted else {}
     return [_read_one(file, found, each) for each in requests]
 
 
-def _read_one(
-    file: SqliteFile, found: Mapping[str, Versioned], request: Load | Scan | Events
-) -> object:
+def _read_one(file: SqliteFile, found: Mapping[str, Versioned], request: Read) -> object:
     match request:
         case Load(keys):
             return {key: found.get(key, ABSENT) for key in keys}
@@ -259,6 +286,10 @@ def _read_one(
             return file.scan(index, low, high, limit)
         case Events(stream, after, limit):
             return file.events(stream, after, limit)
+        case Streams(after, limit):
+            return file.streams(after, limit)
+        case Forget(stream, through):
+            return file.forget_events(stream, through)
 
 
 def _positive(limit: int) -> int:

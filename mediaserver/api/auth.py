@@ -121,9 +121,10 @@ def challenged(refusal: Refusal) -> Exception:
 
 
 async def _identify(request: web.Request) -> Caller:
-    token, session = bearer(request), request.cookies.get(SESSION_COOKIE)
+    token = bearer(request)
+    session = None if token is not None else request.cookies.get(SESSION_COOKIE)
     unsafe, csrf = _is_unsafe(request), request.headers.get(CSRF_HEADER)
-    if token is None and session is not None and unsafe:
+    if session is not None and unsafe:
         refuse_foreign_page(request)
     try:
         return await request.config_dict[CALLERS].identify(token, session, csrf, unsafe=unsafe)

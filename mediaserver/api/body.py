@@ -37,10 +37,16 @@ async def read_body(request: web.Request, most_bytes: int, *, within_s: float = 
     """The whole body; raises UnsupportedCoding, TooLarge or TooSlow."""
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedCoding("send the body without a Content-Encoding")
+    content = request.content
+    if content.is_eof():  # all of it came with the head, as it does when it is small
+        body = content.read_nowait()
+        if len(body) > most_bytes:
+            raise TooLarge(f"a body has at most {most_bytes} bytes")
+        return body
     body = b""
     try:
         async with asyncio.timeout(within_s):
-            while chunk := await request.content.read(most_bytes + 1 - len(body)):
+            while chunk := await content.read(most_bytes + 1 - len(body)):
                 body += chunk
                 if len(body) > most_bytes:
                     raise TooLarge(f"a body has at most {most_bytes} bytes")

@@ -17,13 +17,19 @@ new `hello`. Others carry null.
 Events, with the members of `d`:
 
 - `hello` first of all: `room` {id, title, live}, `cards`, `bag` {items, total}, `stock` by SKU
-  {available, held}, `sales`, `orders` (the viewer's latest in this room), `viewers`, `clock`
-  {now, epoch, rtp_base, rtp_rate}, `seq`, `sseq`
+  {available, held}, `sales` (each as `sale.scheduled`), `coupons` (dropped, as `coupon.dropped`),
+  `orders` (the viewer's latest in this room), `viewers`, `clock` {now, epoch, rtp_base, rtp_rate},
+  `seq`, `sseq`
 - `card.pinned`: the card; `mt` is the media time in ms
 - `card.unpinned`: id, product_id
 - `price.changed`: product_id, sku, price, price_version
 - `stock.changed`: product_id, sku, available, held
 - `bag.changed`: total
+- `sale.scheduled`, `sale.started`, `sale.ended`: the sale as `GET
+  /v1/rooms/{room}/flash-sales/{sale}` has it, with `left` of its quota. Count down to `starts_at` by
+  `clock`: it starts then, whenever `sale.started` comes
+- `coupon.dropped`: the coupon as `GET /v1/coupons/{coupon}` has it
+- `coupon.claimed`: coupon, the id of one that the buyer has claimed; it carries `sseq`
 - `order.updated`: the buyer's own order, with its `link`; it carries `sseq`
 - `chat`: messages [{id, by, name, text, ts}]
 - `viewer.count`: n
@@ -36,9 +42,11 @@ Events, with the members of `d`:
 
 Acts, each sent as {rid, t, d} and answered by one `reply` or `error` with its `rid`:
 
-- `buy`: key, lines [{sku, qty}], price_version?, contact?, address?, referral?, room?; gives
-  order, replayed. The same act as `POST /v1/orders`, with `key` as its Idempotency-Key
+- `buy`: key, lines [{sku, qty}], price_version?, coupons?, contact?, address?, referral?,
+  room?; gives order, replayed. The same act as `POST /v1/orders`, with `key` as its Idempotency-Key
 - `pay`: key, order, method?; gives payment, replayed
+- `coupon.claim`: key, coupon (id or code); gives claim {coupon, claimed, unspent}, replayed. The
+  same act as `POST /v1/coupons/{coupon}/claims`
 - `chat.send`: text
 - `like`: n
 - `resume`: after, safter

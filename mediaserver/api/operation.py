@@ -59,7 +59,8 @@ class Operation:
     `body` and `reply` are models, or the media types of what is no JSON, with commas between; `query`
     a model of the query's parameters; `headers` those that a request must carry; `errors`
     {status: "code code"}. `description` is Markdown: paragraphs, lists and `code`.
-    `reply_headers` are those that the reply carries beside the usual ones.
+    `reply_headers` are those that the reply carries beside the usual ones; `reply_also` is another
+    media type in which the same may be had.
     """
 
     summary: str
@@ -73,6 +74,7 @@ class Operation:
     errors: Mapping[int, str] = field(default_factory=dict)
     description: str = ""
     reply_headers: tuple[str, ...] = ()
+    reply_also: str | None = None
 
     def security(self, method: str) -> list[dict[str, list[str]]]:
         """OpenAPI's alternatives; an act stands as the role that the credential must have (§4.8.30)."""

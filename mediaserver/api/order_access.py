@@ -12,7 +12,7 @@ from aiohttp import web
 from commerce.errors import NotFound
 from commerce.ordering import Orders
 from commerce.orders import Order
-from mediaserver.api.auth import CHALLENGE, NOBODY, Caller, caller_of
+from mediaserver.api.auth import CHALLENGE, NOBODY, Caller, caller_of, require
 from mediaserver.errors import Unauthorized
 
 
@@ -35,3 +35,16 @@ async def visible_order(orders: Orders, caller: Caller, id: str) -> Order:
     if not owns(caller, order) and not caller.may("orders.read", order.room):
         raise NotFound("there is no such order", code="order_not_found")
     return order
+
+
+async def acting_sub(request: web.Request, caller: Caller, order: Order, act: str) -> str | None:
+    """The `sub` to act on the order as: its own for its buyer, None for staff who may do this."""
+    if owns(caller, order):
+        return order.sub
+    await require(request, act, room=order.room, order=order.id)
+    return None
+
+
+def staff_name(caller: Caller) -> str:
+    """Whose Idempotency-Keys the staff's are."""
+    return caller.sub or caller.name

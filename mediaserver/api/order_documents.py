@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from commerce.errors import Invalid
 from mediaserver.api.money import MoneyDocument
 from mediaserver.api.pagination import PageQuery
-from mediaserver.api.quotes import LineBody
+from mediaserver.api.quotes import DiscountDocument, LineBody
 from mediaserver.api.strict import Strict
+
+LINES_MAX = 200  # more than an order may have
 
 
 class AnyObject(BaseModel):
@@ -40,7 +44,7 @@ class Address(Strict):
 
 
 class NewOrder(Strict):
-    """`room` may be left out by a viewer, whose token names it; `coupons`: there are none here."""
+    """`room` may be left out by a viewer, whose token names it; `coupons` are ids of those to spend."""
 
     room: str | None = None
     lines: list[LineBody]
@@ -63,7 +67,19 @@ class Nothing(Strict):
 
 
 class Shipment(Strict):
+    """`lines` None: all that is not sent yet."""
+
     tracking: str | None = None
+    carrier: str | None = None
+    lines: Annotated[
+        list[LineBody] | None, Field(min_length=1, max_length=LINES_MAX, examples=[None])
+    ] = None
+
+
+class Delivery(Strict):
+    """`shipment` None: all that was sent."""
+
+    shipment: Annotated[str | None, Field(examples=[None])] = None
 
 
 class OrdersQuery(PageQuery):
@@ -79,7 +95,30 @@ class LineDocument(Strict):
     options: dict[str, str]
     qty: int
     unit: MoneyDocument
+    list_unit: MoneyDocument
+    subtotal: MoneyDocument
+    discount: MoneyDocument | None
     total: MoneyDocument
+    merchant: str | None
+    sale: str | None
+    sent: int
+    dropped: int
+    returned: int
+    refunded: int
+
+
+class PiecesDocument(Strict):
+    sku: str
+    qty: int
+
+
+class ShipmentDocument(Strict):
+    id: str
+    lines: list[PiecesDocument]
+    carrier: str | None
+    tracking: str | None
+    sent_at: str
+    delivered_at: str | None
 
 
 class OrderDocument(Strict):
@@ -89,6 +128,10 @@ class OrderDocument(Strict):
     room: str | None
     buyer: str
     lines: list[LineDocument]
+    discounts: list[DiscountDocument]
+    shipping: MoneyDocument | None
+    tax: MoneyDocument | None
+    coupons: list[str]
     total: MoneyDocument
     price_version: str
     state: Literal["reserved", "confirmed", "completed", "cancelled", "expired"]
@@ -98,6 +141,12 @@ class OrderDocument(Strict):
     payments: list[str]
     referral: str | None
     tracking: str | None
+    shipments: list[ShipmentDocument]
+    refunded: MoneyDocument
+    refunds: list[str]
+    returns: list[str]
+    cases: list[str]
+    delivered_at: str | None
     demo: bool
     created_at: str
     updated_at: str
@@ -114,3 +163,13 @@ class OrdersPage(Strict):
 class ContactDocument(Strict):
     contact: Contact | None
     address: Address | None
+
+
+def pieces_of(lines: Iterable[LineBody]) -> dict[str, int]:
+    """{sku: how many} of lines, where a SKU may stand twice; raises Invalid."""
+    pieces: dict[str, int] = {}
+    for line in lines:
+        if line.qty < 1:
+            raise Invalid("qty", "a whole number from 1")
+        pieces[line.sku] = pieces.get(line.sku, 0) + line.qty
+    return pieces

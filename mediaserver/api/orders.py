@@ -1,4 +1,4 @@
-"""Orders over HTTP: place, read, list, change the contact, cancel, ship, deliver.
+"""Orders over HTTP: place, read, list, change the contact, cancel.
 
 A buyer's Idempotency-Keys are bound to the order's `sub` however he comes, staff's to theirs.
 """
@@ -18,12 +18,11 @@ from mediaserver.api.auth import (
     CHALLENGE,
     Caller,
     Forbidden,
-    require,
     require_buyer,
 )
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.operation import VIEWER, operation
-from mediaserver.api.order_access import known_caller, owns, visible_order
+from mediaserver.api.order_access import acting_sub, known_caller, owns, staff_name, visible_order
 from mediaserver.api.order_documents import (
     AnyObject,
     ContactDocument,
@@ -33,7 +32,6 @@ from mediaserver.api.order_documents import (
     OrderDocument,
     OrdersPage,
     OrdersQuery,
-    Shipment,
 )
 from mediaserver.api.pagination import page, read_query
 from mediaserver.api.preconditions import NO_STORE, idempotency_key, replay
@@ -74,8 +72,6 @@ class OrdersApi:
             web.get("/v1/orders/{order}", self._get),
             web.patch("/v1/orders/{order}", self._patch),
             web.post("/v1/orders/{order}/cancel", self._cancel),
-            web.post("/v1/orders/{order}/ship", self._ship),
-            web.post("/v1/orders/{order}/deliver", self._deliver),
             web.get("/v1/contact", self._last_contact),
             web.delete("/v1/contact", self._erase_contacts),
         ]
@@ -91,8 +87,9 @@ class OrdersApi:
         errors={
             400: "mixed_currency",
             403: "wrong_room",
-            404: "room_not_found",
-            409: "out_of_stock price_changed limit_reached",
+            404: "room_not_found coupon_not_found",
+            409: "out_of_stock price_changed limit_reached coupon_over coupon_not_yours "
+            "coupon_not_claimed",
             429: "too_many",
         },
         reply_headers=("Location", *REPLAYED),
@@ -104,7 +101,7 @@ class OrdersApi:
         body = dict((await read_json(request, AnyObject)).model_extra or {})
         if body.get("room") is None:
             body["room"] = caller.room
-        command = self._orders.command(sub, body)
+        command = self._orders.command(sub, body, tier=caller.tier, segment=caller.segment)
         if caller.room not in (None, command.room):
             raise Forbidden(f"the token is for the room {caller.room}", code="wrong_room")
         answer = await self._orders.place(command, key)
@@ -163,7 +160,7 @@ class OrdersApi:
     )
     async def _patch(self, request: web.Request) -> web.Response:
         caller, order = await self._visible(request)
-        sub = await _acting_sub(request, caller, order, "orders.contact")
+        sub = await acting_sub(request, caller, order, "orders.contact")
         given = (await read_json(request, ContactPatch)).model_dump(exclude_unset=True)
         contact, address = given.get("contact"), given.get("address")
         order = await self._orders.set_contact(order.id, sub, contact, address)
@@ -181,47 +178,11 @@ class OrdersApi:
     )
     async def _cancel(self, request: web.Request) -> web.Response:
         caller, order = await self._visible(request)
-        sub = await _acting_sub(request, caller, order, "orders.cancel")
+        sub = await acting_sub(request, caller, order, "orders.cancel")
         key = idempotency_key(request)
         await read_json(request, Nothing)
-        by = sub or _staff(caller)
+        by = sub or staff_name(caller)
         return self._answer(caller, await self._orders.cancel(order.id, sub, by=by, key=key))
-
-    @operation(
-        "Ship a confirmed order",
-        TAG,
-        auth="orders.ship",
-        body=Shipment,
-        reply=OrderDocument,
-        headers=KEY,
-        errors=ACT_ERRORS,
-        reply_headers=REPLAYED,
-    )
-    async def _ship(self, request: web.Request) -> web.Response:
-        caller, order = await self._visible(request)
-        await require(request, "orders.ship", room=order.room, order=order.id)
-        key = idempotency_key(request)
-        tracking = (await read_json(request, Shipment)).tracking
-        answer = await self._orders.ship(order.id, by=_staff(caller), key=key, tracking=tracking)
-        return self._answer(caller, answer)
-
-    @operation(
-        "A shipped order has arrived",
-        TAG,
-        auth="orders.ship",
-        body=Nothing,
-        reply=OrderDocument,
-        headers=KEY,
-        errors=ACT_ERRORS,
-        reply_headers=REPLAYED,
-    )
-    async def _deliver(self, request: web.Request) -> web.Response:
-        caller, order = await self._visible(request)
-        await require(request, "orders.ship", room=order.room, order=order.id)
-        key = idempotency_key(request)
-        await read_json(request, Nothing)
-        answer = await self._orders.deliver(order.id, by=_staff(caller), key=key)
-        return self._answer(caller, answer)
 
     @operation(
         "Read the contact and address that the caller gave last",
@@ -268,18 +229,6 @@ async def _buyer(request: web.Request) -> tuple[Caller, str]:
     if caller.sub is None or caller.sub != caller.sub.strip():
         raise Unauthorized("the token's sub is not plain", code="token_invalid", headers=CHALLENGE)
     return caller, caller.sub
-
-
-async def _acting_sub(request: web.Request, caller: Caller, order: Order, act: str) -> str | None:
-    """The `sub` to act on the order as: its own for its buyer, None for staff who may do this."""
-    if owns(caller, order):
-        return order.sub
-    await require(request, act, room=order.room, order=order.id)
-    return None
-
-
-def _staff(caller: Caller) -> str:
-    return caller.sub or caller.name
 
 
 def _narrowed(caller: Caller, query: OrdersQuery) -> OrdersQuery | None:

@@ -33,21 +33,40 @@ Word = Annotated[str, Field(min_length=1, max_length=METHOD_CHARS)]
 
 
 class NewPayment(Strict):
-    """`method` is the provider's (sandbox: `{"card": …}`); without it the buyer goes to `page`."""
+    """`method` is the provider's (sandbox: `{"card": …}` or `{"flow": "qr"}`).
+
+    Without it the buyer goes to `page`.
+    """
 
     method: Annotated[dict[Word, Word], Field(max_length=METHOD_MEMBERS)] | None = None
 
 
+class NextDocument(Strict):
+    """What the buyer does next: go to `url`, or scan a QR code whose content is `content`."""
+
+    kind: Literal["page", "redirect", "qr"]
+    url: str | None
+    content: str | None
+
+
 class PaymentDocument(Strict):
+    """`captured` is what came in, where that is another amount than was asked for; it is refunded.
+
+    So is what came in beside it, `unexpected`.
+    """
+
     id: str
     order: str
     amount: MoneyDocument
     provider: str
     state: Literal["pending", "succeeded", "failed", "refunded"]
+    captured: MoneyDocument | None
+    unexpected: list[MoneyDocument]
     refund: str | None
     created_at: str
     updated_at: str
     page: str
+    next: NextDocument
 
 
 class PaymentsApi:
@@ -128,4 +147,6 @@ class PaymentsApi:
         return web.Response(status=204, headers=NO_STORE)
 
     def _document(self, payment: Payment) -> dict[str, Any]:
-        return {**payment.to_json(), "page": self._payments.page(payment)}
+        next = self._payments.next(payment)
+        page = self._payments.page(payment)
+        return {**payment.to_json(), "page": page, "next": next.to_json()}

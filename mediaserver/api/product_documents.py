@@ -44,6 +44,7 @@ class NewProduct(Strict):
     merchant: str | None = None
     category: str | None = None
     image: str | None = None
+    returnable: bool = True
 
 
 class ProductPatch(Strict):
@@ -53,6 +54,7 @@ class ProductPatch(Strict):
     merchant: str | None = None
     category: str | None = None
     image: str | None = None
+    returnable: bool | None = None
     skus: list[SkuChange] = Field([], max_length=SKUS_MAX)
     new_skus: list[SkuBody] = Field([], max_length=SKUS_MAX)
 
@@ -82,6 +84,7 @@ class ProductDocument(Strict):
     title: str
     merchant: str | None
     category: str | None
+    returnable: bool
     image: str | None
     skus: list[SkuDocument]
     created_at: str

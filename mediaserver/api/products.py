@@ -68,6 +68,7 @@ class ProductsApi:
             by=caller.name,
             merchant=wanted.merchant,
             category=wanted.category,
+            returnable=wanted.returnable,
             image=wanted.image,
         )
         return await self._reply(product, 201, {"Location": f"/v1/products/{product.id}"})
@@ -121,6 +122,7 @@ class ProductsApi:
             title=wanted.title,
             merchant=wanted.merchant,
             category=wanted.category,
+            returnable=wanted.returnable,
             image=wanted.image,
             skus=[sku.patch() for sku in wanted.skus],
             new_skus=[sku.new() for sku in wanted.new_skus],

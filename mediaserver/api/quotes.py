@@ -7,8 +7,8 @@ from typing import Any
 from aiohttp import web
 from pydantic import Field
 
-from commerce.catalogue import Catalogue
 from commerce.ordering import Orders
+from mediaserver.api.auth import WRONG_TOKEN, Forbidden, caller_of
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.money import MoneyDocument
 from mediaserver.api.operation import operation
@@ -16,7 +16,7 @@ from mediaserver.api.preconditions import NO_STORE
 from mediaserver.api.problem import read_json
 from mediaserver.api.strict import Strict
 
-NOBODY = "quote"  # whoever asks: a quote is the same for all
+ANYBODY = "anybody"  # who has bought and claimed nothing
 
 
 class LineBody(Strict):
@@ -25,21 +25,53 @@ class LineBody(Strict):
 
 
 class NewQuote(Strict):
-    """`coupons`: there are none here, so the list is empty."""
+    """`room` may be left out by a viewer, whose token names it; `coupons` are those to spend."""
 
     lines: list[LineBody]
     coupons: list[str] = Field([])
+    room: str | None = None
+
+
+class DiscountDocument(Strict):
+    """What one rule takes off; `label` says why, by language."""
+
+    id: str
+    kind: str
+    label: dict[str, str]
+    amount: MoneyDocument
+
+
+class HintDocument(Strict):
+    """What is missing until a rule gives something, or once more."""
+
+    id: str
+    kind: str
+    label: dict[str, str]
+    missing: MoneyDocument
 
 
 class QuotedLine(Strict):
+    """`unit` of `qty` pieces is the `subtotal`; less its share of the discounts it is the `total`."""
+
     sku: str
     qty: int
+    list_unit: MoneyDocument
     unit: MoneyDocument
+    subtotal: MoneyDocument
+    discount: MoneyDocument | None
     total: MoneyDocument
+    sale: str | None
 
 
 class QuoteDocument(Strict):
+    """`coupons` are those that are spent at this price: the others give nothing here."""
+
     lines: list[QuotedLine]
+    discounts: list[DiscountDocument]
+    hints: list[HintDocument]
+    coupons: list[str]
+    shipping: MoneyDocument | None
+    tax: MoneyDocument | None
     total: MoneyDocument
     price_version: str
 
@@ -47,8 +79,7 @@ class QuoteDocument(Strict):
 class QuotesApi:
     """Handler of `/v1/quotes`; `limiter` is for each address."""
 
-    def __init__(self, catalogue: Catalogue, orders: Orders, limiter: AddressLimiter) -> None:
-        self._catalogue = catalogue
+    def __init__(self, orders: Orders, limiter: AddressLimiter) -> None:
         self._orders = orders
         self._limiter = limiter
 
@@ -61,14 +92,25 @@ class QuotesApi:
         body=NewQuote,
         reply=QuoteDocument,
         errors={
+            **WRONG_TOKEN,
             400: "mixed_currency",
-            404: "sku_not_found",
-            409: "limit_reached",
+            403: "wrong_room csrf",
+            404: "sku_not_found coupon_not_found",
+            409: "limit_reached coupon_over coupon_not_yours coupon_not_claimed",
             429: "too_many",
         },
+        description="With a viewer token it is the price of this viewer, with its tier, its limits "
+        "and its coupons; without one that of anybody.",
     )
     async def _quote(self, request: web.Request) -> web.Response:
         self._limiter.check(request.remote)
+        caller = await caller_of(request)
         body: dict[str, Any] = (await read_json(request, NewQuote)).model_dump()
-        lines = self._orders.command(NOBODY, body).lines
-        return web.json_response(await self._catalogue.quote(lines), headers=NO_STORE)
+        if body["room"] is None:
+            body["room"] = caller.room
+        if caller.room not in (None, body["room"]):
+            raise Forbidden(f"the token is for the room {caller.room}", code="wrong_room")
+        command = self._orders.command(
+            caller.sub or ANYBODY, body, tier=caller.tier, segment=caller.segment
+        )
+        return web.json_response((await self._orders.quote(command)).to_json(), headers=NO_STORE)

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from commerce.errors import NotFound
 from commerce.payments.sandbox import Sandbox
-from commerce.payments.service import PAYMENT_ID
+from commerce.payments.sweeping import PAYMENT_ID
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.money import MoneyDocument
 from mediaserver.api.operation import operation

@@ -6,7 +6,7 @@ gets the first answer, though the version it names is not the current one any mo
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from aiohttp import web
 from pydantic import Field
@@ -34,10 +34,14 @@ SET = "stock.set"
 
 
 class StockEdit(Strict):
-    """`on_hand` is all there is, with what orders hold; `reason` in words."""
+    """`on_hand` is all there is, with what orders hold; `reason` in words.
+
+    `low_at`: tell the staff when so few are available, null: no more; what is not given stays.
+    """
 
     on_hand: Annotated[int, Field(ge=0, le=ON_HAND_LIMIT)]
     reason: str
+    low_at: Annotated[int | None, Field(ge=0, le=ON_HAND_LIMIT)] = None
 
 
 class StockDocument(Strict):
@@ -47,6 +51,7 @@ class StockDocument(Strict):
     reserved: int
     committed: int
     version: int
+    low_at: int | None
 
 
 class AdjustmentDocument(Strict):
@@ -111,12 +116,20 @@ class StockApi:
         key = idempotency_key(request)
         wanted = await read_json(request, StockEdit)
         stock = await self._stock(request)
-        command = {"sku": sku, "on_hand": wanted.on_hand, "reason": wanted.reason.strip()}
+        marked = "low_at" in wanted.model_fields_set
+        command: dict[str, Any] = {
+            "sku": sku,
+            "on_hand": wanted.on_hand,
+            "reason": wanted.reason.strip(),
+        }
+        if marked:
+            command["low_at"] = wanted.low_at
         answer = await self._inventory.set_on_hand(
             sku,
             wanted.on_hand,
             wanted.reason,
             by=caller.name,
+            low_at=wanted.low_at if marked else ...,
             if_version=stock.version if if_match(request, stock.version) else NO_VERSION,
             scope=Scope(caller.sub or caller.name, SET, key, fingerprint(command)),
         )

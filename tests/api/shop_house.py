@@ -18,34 +18,54 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
+from commerce.after_sale import AfterSale
+from commerce.cases import Cases
 from commerce.catalogue import Catalogue
 from commerce.contact import Contacts
+from commerce.coupons import Coupons
 from commerce.errors import NotFound, Refusal
+from commerce.flash_sales import FlashSales
 from commerce.images import Images
 from commerce.inventory import Inventory
+from commerce.invoices import Invoices
 from commerce.ordering import Orders
 from commerce.orders import Limits
+from commerce.payments.disputes import Disputes
+from commerce.payments.reconciliation import Reconciliation
 from commerce.payments.sandbox import Sandbox
 from commerce.payments.service import Payments
 from commerce.payments.signature import new_secret
+from commerce.promotions import Promotions
+from commerce.settlement import Settlement
 from commerce.shelf import Shelf
 from commerce.store import SqliteStore
 from mediaserver.api.auth import CALLERS
+from mediaserver.api.cases import CasesApi
+from mediaserver.api.coupons import CouponsApi
+from mediaserver.api.disputes import DisputesApi
+from mediaserver.api.flash_sales import FlashSalesApi
+from mediaserver.api.fulfilment import FulfilmentApi
 from mediaserver.api.images import ImagesApi
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.operation import operation_of
 from mediaserver.api.orders import OrdersApi
 from mediaserver.api.payments import PaymentsApi
+from mediaserver.api.pick_list import PickListApi
 from mediaserver.api.problem import install
 from mediaserver.api.products import ProductsApi
+from mediaserver.api.promotions import PromotionsApi
 from mediaserver.api.quotes import QuotesApi
+from mediaserver.api.reconciliation import ReconciliationApi
+from mediaserver.api.refunds import RefundsApi
+from mediaserver.api.returns import ReturnsApi
 from mediaserver.api.sandbox import SandboxApi
+from mediaserver.api.settlement import SettlementApi
 from mediaserver.api.stock import StockApi
 from mediaserver.errors import PeerError
 from overlay.audit import AuditedStore, AuditLog
 from overlay.callers import Callers
 from overlay.order_links import OrderLinks
-from overlay.rooms import Rooms
+from overlay.rooms import RoomAccess, Rooms
 from overlay.staff import Staff
 from overlay.tokens import Tokens
 from tests.commerce.shop import Clock
@@ -162,6 +182,8 @@ async def as_described(request: web.Request, handler: Handler) -> web.StreamResp
         raise
     assert isinstance(response, web.Response)
     assert response.status in (described.status, 304)
+    if response.content_type == "text/csv":
+        return response
     if isinstance(described.reply, type) and issubclass(described.reply, BaseModel):
         assert isinstance(response.body, bytes)
         described.reply.model_validate_json(response.body)
@@ -198,15 +220,32 @@ async def open_house(path: Path, *, limits: Limits | None = None) -> AsyncIterat
     secret = new_secret()
     sandbox = Sandbox(store, secret, send=send, now_ms=clock)
     payments = Payments(store, orders, {"sandbox": sandbox}, now_ms=clock)
+    after_sale = AfterSale(store, orders, catalogue, now_ms=clock)
+    sales = FlashSales(store, catalogue, room_exists=room_exists, now_ms=clock)
     limiter = AddressLimiter(per_s=1000, burst=10_000)
     apis = (
         ProductsApi(catalogue, Shelf(store)),
         ImagesApi(Images(store, now_ms=clock)),
         StockApi(Inventory(store, now_ms=clock)),
-        QuotesApi(catalogue, orders, limiter),
+        QuotesApi(orders, limiter),
+        FlashSalesApi(sales, RoomAccess(rooms, tokens)),
+        PromotionsApi(Promotions(store, now_ms=clock)),
+        CouponsApi(Coupons(store, room_exists=room_exists, now_ms=clock), limiter),
         OrdersApi(orders, contacts, limiter, link=links.path),
+        FulfilmentApi(orders),
+        RefundsApi(after_sale, orders),
+        ReturnsApi(after_sale, orders),
+        SettlementApi(Settlement(store), orders),
+        PickListApi(store),
+        CasesApi(
+            Cases(store, orders, now_ms=clock),
+            Invoices(store, orders, contacts, now_ms=clock),
+            orders,
+        ),
         PaymentsApi(payments, orders, limiter),
         SandboxApi(sandbox, limiter),
+        DisputesApi(Disputes(store, now_ms=clock), sandbox),
+        ReconciliationApi(Reconciliation(store, now_ms=clock)),
     )
     app = web.Application()
     install(app)

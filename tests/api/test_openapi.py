@@ -9,6 +9,7 @@ import json
 import pkgutil
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -482,11 +483,56 @@ async def test_a_show_from_room_to_delivery_goes_as_the_document_says(tmp_path: 
         async with asyncio.timeout(10):
             while (await call("get_orders_order", order))["payment"] != "paid":
                 await asyncio.sleep(0.05)
+        await call("post_sandbox_payments_payment_dispute", payment, expect=204)
+        async with asyncio.timeout(10):
+            while (await call("get_orders_order", order))["payment"] != "disputed":
+                await asyncio.sleep(0.05)
+        dispute = (await call("get_payments_disputes"))["items"][0]["id"]
+        await call("get_payments_disputes_dispute", dispute)
+        await call("post_payments_disputes_dispute_evidence", dispute, key="e", expect=201)
         await call("post_orders_order_ship", order, key="s")
         await call("post_orders_order_deliver", order, key="d")
         await call("post_orders_order_cancel", order, key="x", expect=409)
         await call("delete_rooms_room_bag_product_id", room, id, expect=204)
         assert len(call.called) > 35
+
+
+async def test_prices_are_made_and_claimed_as_the_document_says(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        described = await (await server.http.get(server.url + PATH)).json()
+        call = Caller(server, described)
+        room = (await call("post_rooms", expect=201))["id"]
+        article = {"price": {"amount": 1990, "currency": "CNY"}, "stock": 5}
+        product = await call("post_products", body={"title": "Tea", "skus": [article]}, expect=201)
+        sku = product["skus"][0]["sku"]
+        promotion = (await call("post_promotions", expect=201))["id"]
+        await call("get_promotions")
+        await call("get_promotions_promotion", promotion)
+        ends_at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        low = {"amount": 990, "currency": "CNY"}
+        body = {"sku": sku, "price": low, "quota": 3, "ends_at": ends_at}
+        sale = await call("post_rooms_room_flash_sales", room, body=body, expect=201)
+        await call("get_rooms_room_flash_sales", room)
+        await call("get_rooms_room_flash_sales_sale", room, sale["id"])
+        coupon = (await call("post_coupons", expect=201))["id"]
+        await call("get_coupons")
+        drop = {"coupon": coupon}
+        await call("post_rooms_room_coupon_drops", room, body=drop, expect=201)
+        staff = call.token
+        call.token = (await call("post_viewer_tokens", body={"room": room}, expect=201))["token"]
+        await call("post_coupons_coupon_claims", coupon, body={}, key="c", expect=201)
+        await call("post_coupons_coupon_claims", coupon, body={}, key="d", expect=409)
+        await call("get_coupon_claims")
+        await call("get_coupons_coupon", coupon)
+        lines = {"lines": [{"sku": sku, "qty": 1}], "coupons": [coupon]}
+        quote = await call("post_quotes", body=lines)
+        lines["price_version"] = quote["price_version"]
+        order = await call("post_orders", body=lines, key="o", expect=201)
+        assert order["total"] == quote["total"] and order["coupons"] == [coupon]
+        call.token = staff
+        await call("post_rooms_room_flash_sales_sale_end", room, sale["id"])
+        await call("post_promotions_promotion_end", promotion)
+        await call("post_coupons_coupon_end", coupon)
 
 
 async def test_the_staff_works_as_the_document_says(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from commerce.catalogue import Catalogue
+from mediaserver.api.auth import CALLERS
 from mediaserver.api.limits import AddressLimiter
 from mediaserver.api.problem import install
 from mediaserver.api.quotes import QuotesApi
@@ -52,10 +52,10 @@ async def test_what_has_no_price_says_why(house: House) -> None:
 
 async def test_who_asks_too_often_is_told_when_to_come_back(house: House) -> None:
     limiter = AddressLimiter(per_s=0.01, burst=1)
-    catalogue = Catalogue(house.store)
     app = web.Application()
+    app[CALLERS] = house.callers
     install(app)
-    app.add_routes(QuotesApi(catalogue, house.orders, limiter).routes())
+    app.add_routes(QuotesApi(house.orders, limiter).routes())
     body = {"lines": [{"sku": await house.sku(), "qty": 1}]}
     async with TestClient(TestServer(app)) as client:
         assert (await client.post("/v1/quotes", json=body)).status == 200

@@ -39,6 +39,7 @@ async def test_an_edit_moves_what_is_available_and_is_logged(house: House) -> No
         "reserved": 2,
         "committed": 0,
         "version": before["version"],
+        "low_at": None,
     }
     house.clock.pass_s(1)
     changed = await put(house, sku, 9, before["version"])
@@ -122,3 +123,12 @@ async def test_stock_is_for_those_whom_the_table_lets(house: House) -> None:
     assert await tried(house.viewer()) == (403, 403)
     assert await tried({}) == (401, 401)
     assert await tried(bearer(house.stream_key)) == (401, 401)
+
+
+async def test_a_mark_for_few_is_set_kept_and_taken_away(house: House) -> None:
+    sku = await house.sku(5)
+    for given, kept in (({"low_at": 2}, 2), ({}, 2), ({"low_at": None}, None)):
+        headers = house.admin | house.key() | {"If-Match": "*"}
+        body = {"on_hand": 5, "reason": "counted", **given}
+        status, said = await house.ask("PUT", f"/v1/skus/{sku}/stock", headers, body)
+        assert (status, said["low_at"]) == (200, kept)

@@ -6,7 +6,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from commerce.errors import AlreadyExists, Invalid, MixedCurrency, NotFound, Stale
+from commerce.errors import AlreadyExists, Invalid, NotFound, Stale
 from commerce.money import Money
 from commerce.products import NewSku, SkuPatch
 from tests.commerce.shop import Shop
@@ -121,22 +121,6 @@ async def test_a_sku_can_be_added_later(shop: Shop) -> None:
     )
     assert [sku.sku for sku in product.skus][1:] == ["late"]
     assert await shop.stock("late") == (4, 0, 0)
-
-
-async def test_a_quote_of_one_line_has_the_skus_version_and_of_more_its_own(shop: Shop) -> None:
-    one, two = (await shop.product()).skus[0], (await shop.product(price=5)).skus[0]
-    single = await shop.catalogue.quote({one.sku: 3})
-    assert single["price_version"] == one.price_version
-    assert single["total"] == {"amount": 5970, "currency": "CNY"}
-    both = await shop.catalogue.quote({one.sku: 1, two.sku: 2})
-    again = await shop.catalogue.quote({two.sku: 9, one.sku: 9})
-    assert both["price_version"] == again["price_version"]
-    assert both["price_version"] not in (one.price_version, two.price_version)
-    euro = await shop.sku(currency="EUR")
-    with pytest.raises(MixedCurrency):
-        await shop.catalogue.quote({one.sku: 1, euro: 1})
-    with pytest.raises(NotFound):
-        await shop.catalogue.quote({"nothing": 1})
 
 
 async def test_products_are_listed_in_pages(shop: Shop) -> None:

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from commerce.errors import KeyReused, Refusal
 from commerce.orders import Order
-from commerce.payments.sandbox import CARDS
+from commerce.payments.cards import CARDS
 from tests.commerce.shop import Clock, open_shop
 from tests.commerce.test_crash import all_orders
 

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import asyncio
 
+import msgpack
 import pytest
 
 from commerce.errors import BelowHeld, Invalid, KeyReused, NotFound, Refusal, Stale
+from commerce.idempotency import Scope
+from commerce.low_stock import LowStock
 from tests.commerce.shop import Shop
 
 
@@ -82,3 +85,27 @@ async def test_stock_of_what_is_not_there_is_not_found(shop: Shop) -> None:
 async def test_an_impossible_number_of_pieces_is_refused(shop: Shop, pieces: int) -> None:
     with pytest.raises(Invalid):
         await shop.set_on_hand(await shop.sku(), pieces, 1)
+
+
+async def test_a_sku_that_falls_to_its_mark_is_told_once_until_there_is_more(shop: Shop) -> None:
+    sku = await shop.sku(stock=3)
+    desks = [LowStock(shop.store, now_ms=shop.clock) for _ in range(2)]
+
+    async def sweep() -> int:
+        return sum(await asyncio.gather(*(desk.sweep() for desk in desks)))
+
+    scope = Scope("host", "stock", "mark", "f")
+    before = await shop.inventory.get(sku)
+    await shop.inventory.set_on_hand(
+        sku, 3, "mark", by="host", if_version=before.version, scope=scope, low_at=1
+    )
+    assert await sweep() == 0
+    order = (await shop.buy("amy", (sku, 2))).value
+    assert [await sweep(), await sweep()] == [1, 0]
+    await shop.cancel(order)
+    assert await sweep() == 0
+    await shop.paid("amy", (sku, 3))
+    assert await sweep() == 1
+    told = [msgpack.unpackb(event)["t"] for _, event in await shop.events()]
+    assert told.count("stock.low") == 2
+    assert (await shop.inventory.get(sku)).low_at == 1

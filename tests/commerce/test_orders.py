@@ -270,7 +270,7 @@ async def test_every_change_is_told_to_the_buyer_and_the_shop_with_ids_only(shop
     await shop.cancel(order)
     mine = [msgpack.unpackb(body) for _, body in await shop.events("buyer/amy")]
     assert [event["t"] for event in mine] == ["order.updated"] * 2
-    assert mine[0]["d"] == {"order": order.id}
+    assert mine[0]["d"] == {"order": order.id, "what": "state.reserved"}
     assert set(mine[0]) == {"t", "id", "ts", "d"}
     told = await shop.events()
     assert [seq for seq, _ in told] == list(range(1, len(told) + 1))

@@ -16,8 +16,9 @@ import pytest
 
 from commerce.errors import StoreUnavailable
 from commerce.store import INDEX_END, SqliteStore
+from commerce.store.migrations import SCHEMA
 from commerce.store.sqlite import WAITING_LIMIT
-from commerce.store.sqlite_file import PRUNE_EVERY, SCHEMA_VERSION
+from commerce.store.sqlite_file import PRUNE_EVERY
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -96,10 +97,10 @@ async def test_the_file_and_its_log_are_readable_by_their_owner_only(path: Path)
 async def test_a_file_of_a_newer_program_is_refused_by_name(path: Path) -> None:
     await (await SqliteStore.open(path)).close()
     connection = sqlite3.connect(path)
-    connection.execute("UPDATE schema_version SET version = ?", [SCHEMA_VERSION + 1])
+    connection.execute("UPDATE schema_version SET version = ?", [SCHEMA[-1].to + 1])
     connection.commit()
     connection.close()
-    with pytest.raises(StoreUnavailable, match=f"hawker.db: schema version {SCHEMA_VERSION + 1}"):
+    with pytest.raises(StoreUnavailable, match=rf"hawker.db: .*newer.*schema {SCHEMA[-1].to + 1}"):
         await SqliteStore.open(path)
 
 

@@ -1,28 +1,14 @@
-"""What every store promises, in one body of tests; each store joins by a factory in STORES."""
+"""What every store promises, in one body of tests; each store joins by a factory (conftest.py)."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
-from commerce.store import INDEX_END, BelowFloor, Conflict, SqliteStore, Store
-
-Open = Callable[[], Awaitable[Store]]
-
-
-def sqlite(tmp_path: Path) -> Open:
-    return lambda: SqliteStore.open(tmp_path / "hawker.db")
-
-
-STORES: dict[str, Callable[[Path], Open]] = {"sqlite": sqlite}
-
-
-@pytest.fixture(params=STORES)
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    return STORES[request.param](tmp_path)
+from commerce.store import INDEX_END, BelowFloor, Conflict, Store
+from tests.commerce.conftest import Open
 
 
 @pytest.fixture

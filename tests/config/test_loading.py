@@ -105,8 +105,9 @@ def test_a_key_outside_a_section_is_refused(tmp_path: Path) -> None:
         ("webrtc.public_addresses=[1]", "[1]: allowed is a list of texts in quotes"),
         ("webrtc.public_addresses=1.2.3.4", '"1.2.3.4": allowed is a list of texts in quotes'),
         ('webrtc.public_addresses=["me"]', '["me"]: allowed is a list of IPv4 and IPv6 addresses'),
-        ("store.url=redis://h", '"redis://h": allowed is "sqlite:PATH"'),
-        ("store.url=sqlite:", '"sqlite:": allowed is "sqlite:PATH"'),
+        ("store.url=redis:h", '"redis:h": allowed is "sqlite:PATH" or "redis://HOST"'),
+        ("store.url=sqlite:", '"sqlite:": allowed is "sqlite:PATH" or "redis://HOST"'),
+        ("store.url=reddis://me:secret@h", '"reddis://***@h": allowed is "sqlite:PATH"'),
         ("hls.segment_ms=30000", "hls.window_s = 60: allowed is at least 3 segments of 30000 ms"),
         ("http.tls_cert=c.pem", "allowed is http.tls_cert and http.tls_key together, or neither"),
         ("http.tls_key=k.pem", "allowed is http.tls_cert and http.tls_key together, or neither"),
@@ -157,6 +158,11 @@ def test_no_setting_raises_anything_but_a_config_error(setting: str) -> None:
         assert str(error).isprintable()
     else:
         assert isinstance(config, Config)
+
+
+def test_what_a_section_lacks_is_said_with_its_name() -> None:
+    said = refusal(None, "payments.provider=stripe")
+    assert said.startswith("[payments]: stripe wants stripe_api_key")
 
 
 def test_a_loaded_config_cannot_be_changed() -> None:

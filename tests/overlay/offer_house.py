@@ -10,6 +10,8 @@ from typing import Any
 
 from commerce.catalogue import Catalogue
 from commerce.contact import Contacts
+from commerce.coupons import Coupons
+from commerce.flash_sales import FlashSales
 from commerce.inventory import Inventory
 from commerce.money import Money
 from commerce.ordering import Orders
@@ -62,6 +64,8 @@ class House:
         self.orders = Orders(
             store, self.catalogue, self.contacts, room_exists=self.rooms.exists, now_ms=clock
         )
+        self.sales = FlashSales(store, self.catalogue, room_exists=self.rooms.exists, now_ms=clock)
+        self.coupons = Coupons(store, room_exists=self.rooms.exists, now_ms=clock)
         secret = new_secret()
         self.sandbox = Sandbox(store, secret, send=self._hear, now_ms=clock)
         self.payments = Payments(store, self.orders, {"sandbox": self.sandbox}, now_ms=clock)
@@ -73,6 +77,8 @@ class House:
             self.cards,
             self.bag,
             self.orders,
+            self.sales,
+            self.coupons,
             live=lambda room: room in self.media,
             link=lambda id: f"/orders/{id}#key=k",
         )

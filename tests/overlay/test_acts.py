@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from commerce.errors import Invalid, KeyMissing, KeyReused, NotFound, OutOfStock, PriceChanged
+from commerce.money import Money
+from commerce.pricing.coupon import CouponRefused
+from commerce.pricing.rules import Rule
 from overlay.acts import Acts
 from overlay.errors import WrongRoom
 from overlay.tokens import Claims
@@ -24,7 +28,9 @@ class Counter:
 
     def __init__(self, house: House) -> None:
         self.house = house
-        self.acts = Acts(house.orders, house.payments, lambda id: f"/orders/{id}#key=k")
+        self.acts = Acts(
+            house.orders, house.payments, house.coupons, lambda id: f"/orders/{id}#key=k"
+        )
 
     async def sku(self, stock: int = 5) -> str:
         return (await self.house.product(stock=stock)).skus[0].sku
@@ -134,7 +140,9 @@ async def test_a_buyer_pays_his_order(counter: Counter) -> None:
     reply = await counter.acts.pay(ANA, ask)
     payment = await counter.house.payments.get(reply["payment"]["id"])
     page = counter.house.payments.page(payment)
-    assert reply == {"payment": {**payment.to_json(), "page": page}, "replayed": False}
+    next = {"kind": "page", "url": page, "content": None}
+    document = {**payment.to_json(), "page": page, "next": next}
+    assert reply == {"payment": document, "replayed": False}
     again = await counter.acts.pay(ANA, ask)
     assert (again["payment"]["id"], again["replayed"]) == (payment.id, True)
     await counter.house.sandbox.send_due()
@@ -180,4 +188,25 @@ async def test_a_payment_that_is_none_is_refused(counter: Counter, more: dict[st
 
 async def test_the_table_names_the_acts(counter: Counter) -> None:
     acts = counter.acts
-    assert acts.table() == {"buy": acts.buy, "pay": acts.pay}
+    assert acts.table() == {"buy": acts.buy, "pay": acts.pay, "coupon.claim": acts.claim}
+
+
+async def test_a_coupon_is_claimed_as_over_http_and_spent_by_a_buy(counter: Counter) -> None:
+    house = counter.house
+    rule = Rule("", "coupon", "Thanks", 0, off=Money(500, "CNY"), segment="new")
+    coupon = await house.coupons.create(rule, quota=1, by="host")
+    with pytest.raises(CouponRefused):
+        await counter.acts.claim(ANA, {"key": "c1", "coupon": coupon.id})
+    ana = replace(ANA, segment="new")
+    reply = await counter.acts.claim(ana, {"key": "c1", "coupon": coupon.id})
+    claim = {"coupon": coupon.id, "claimed": 1, "unspent": 1}
+    assert reply == {"claim": claim, "replayed": False}
+    over_http = await house.coupons.claim(coupon.id, "ana", key="c1", segment="new")
+    assert over_http.replayed and over_http.value.to_json() == claim
+    lines = [{"sku": await counter.sku(), "qty": 1}]
+    data = {"key": "k9", "lines": lines, "coupons": [coupon.id]}
+    order = (await counter.acts.buy(ana, data))["order"]
+    assert (order["total"]["amount"], order["coupons"]) == (1490, [coupon.id])
+    for wrong in ({"coupon": 5}, {}, {"coupon": coupon.id, "sub": "ben"}):
+        with pytest.raises(Invalid):
+            await counter.acts.claim(ana, {"key": "c2", **wrong})

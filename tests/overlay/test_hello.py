@@ -10,8 +10,10 @@ import msgpack
 import pytest
 
 from commerce.errors import StoreUnavailable
+from commerce.flash_sales import new_sale
 from commerce.ids import new_id
 from commerce.money import Money
+from commerce.pricing.rules import Rule
 from commerce.products import NewSku
 from overlay.bag import HEAD
 from overlay.events import Event, parse, unpack
@@ -50,6 +52,7 @@ async def test_a_newcomer_is_told_what_the_room_offers(house: House) -> None:
             plate.skus[0].sku: {"available": 5, "held": False},
         },
         "sales": [],
+        "coupons": [],
     }
 
 
@@ -60,6 +63,7 @@ async def test_a_room_that_offers_nothing_says_so(house: House) -> None:
         "bag": {"items": [], "total": 0},
         "stock": {},
         "sales": [],
+        "coupons": [],
     }
 
 
@@ -99,7 +103,7 @@ async def test_hello_costs_few_reads_however_much_is_offered(house: House) -> No
         house.store.reads = 0
         await said(house)
         reads.append(house.store.reads)
-    assert reads == [9, 9]
+    assert reads == [11, 11]
 
 
 async def test_no_room_and_no_order_is_no_error(house: House) -> None:
@@ -130,7 +134,7 @@ async def test_a_buyers_event_brings_the_order_as_it_is(house: House) -> None:
     order = await house.buy(await house.product())
     ((sseq, body),) = await house.disk.events("buyer/ana", 0, 9)
     kept = unpack(body, sseq=sseq)
-    assert kept.data == {"order": order.id}
+    assert kept.data == {"order": order.id, "what": "state.reserved"}
     event = await house.hello.own_event("ana", kept)
     document = {**order.to_json(), "link": f"/orders/{order.id}#key=k"}
     assert event == replace(kept, data=document)
@@ -201,3 +205,19 @@ async def test_a_page_is_told_in_hello_and_then_of_its_order_and_its_stock(house
     assert events["order.updated"].sseq == 1
     assert events["stock.changed"].data["available"] == 4
     assert events["stock.changed"].seq == events["hello"].data["seq"] + 1
+
+
+async def test_a_newcomer_is_told_of_sales_and_coupons(house: House) -> None:
+    sku = (await house.in_bag()).skus[0].sku
+    now_ms = house.clock.now
+    sale = new_sale(ROOM, sku, Money(990, "CNY"), ends_ms=now_ms + 60_000, quota=3)
+    scheduled = await house.sales.create(sale, by="host")
+    rule = Rule("", "coupon", "Thanks", 0, off=Money(500, "CNY"))
+    coupon = await house.coupons.create(rule, quota=2, by="host")
+    dropped = await house.coupons.drop(ROOM, coupon.id)
+    assert await house.hello.sales(ROOM) == [scheduled]
+    assert await house.hello.coupons(ROOM) == [dropped]
+    told = [(event.type, event.data) for event in await house.told()][-2:]
+    assert told == [("sale.scheduled", scheduled), ("coupon.dropped", dropped)]
+    house.clock.now = now_ms + 60_000
+    assert await house.hello.sales(ROOM) == []

@@ -23,10 +23,19 @@ stock.adjust            x      x      x       -        -       -
 prices.write            x      x      x       -        -       -
 cards.pin               x      x      x       -        -       -
 bag.write               x      x      x       -        -       -
+sales.write             x      x      x       -        -       -
+promotions.write        x      x      x       -        -       -
+coupons.write           x      x      x       -        -       -
 orders.read             x      x      -       -        x       -
 orders.contact          x      x      -       -        -       -
 orders.ship             x      x      -       -        -       -
 orders.cancel           x      x      -       -        -       -
+orders.refund           x      x      -       -        x       -
+orders.returns          x      x      -       -        -       -
+orders.notes            x      x      -       -        x       -
+payments.read           x      x      -       -        x       -
+payments.disputes       x      x      -       -        x       -
+webhooks.manage         x      x      -       -        -       -
 audit.read              x      x      -       -        x       x
 staff.manage            x      -      -       -        -       -
 """

@@ -106,6 +106,8 @@ def _responses(route: Route, models: Models) -> Json:
         answer["content"] = {kind: _media(kind) for kind in said.reply.split(", ")}
     elif said.reply is not None:
         answer["content"] = {"application/json": {"schema": models.reply(said.reply)}}
+    if said.reply_also is not None:
+        answer["content"][said.reply_also] = _media(said.reply_also)
     names = [*said.reply_headers, *(["Idempotent-Replayed"] * ("Idempotency-Key" in said.headers))]
     if names:
         answer["headers"] = {name: _header(name) | {"required": False} for name in names}

@@ -6,8 +6,8 @@ import { optionWords } from "./options.js";
 
 const ADDRESS_LINES = [["name", "phone"], ["email"], ["street"], ["postcode", "city", "region"], ["country"], ["note"]];
 
-/** An order's lines as list items. */
-export function lineItems(order) {
+/** An order's lines as list items; `amount` of a line is the money shown. */
+export function lineItems(order, amount = (line) => line.total) {
   return order.lines.map((line) =>
     element(
       "li",
@@ -19,7 +19,7 @@ export function lineItems(order) {
         element("span", { class: "line-options" }, [optionWords(line.options), line.sku].filter(Boolean).join(" · ")),
       ),
       element("span", { class: "line-qty" }, `× ${line.qty}`),
-      element("span", { class: "line-total" }, formatMoney(line.total)),
+      element("span", { class: "line-total" }, formatMoney(amount(line))),
     ),
   );
 }

@@ -4,13 +4,14 @@ const REQUEST_TIMEOUT_MS = 10_000;
 
 /** A refusal. `code` decides what happens next; `unreachable` and `aborted` are ours: no answer came. */
 export class Problem extends Error {
-  constructor(code, { status = 0, detail = "", retry_after_ms = null } = {}) {
+  constructor(code, { status = 0, detail = "", retry_after_ms = null, extra = {} } = {}) {
     super(detail || code);
     this.name = "Problem";
     this.code = code;
     this.status = status;
     this.detail = detail;
     this.retry_after_ms = retry_after_ms;
+    this.extra = extra; // what else the refusal says
   }
 }
 
@@ -29,6 +30,7 @@ async function problemOf(response) {
     status: response.status,
     detail: body.detail ?? body.title ?? `HTTP ${response.status}`,
     retry_after_ms: Number.isFinite(seconds) ? seconds * 1000 : null,
+    extra: body,
   });
 }
 

@@ -7,10 +7,16 @@ import { startLanguage, t } from "../language.js";
 import { formatMoney } from "../money.js";
 import { lineItems } from "../order_lines.js";
 import { headline, mayChange, pendingPayment, steps } from "../order_words.js";
+import { listed, priceRows } from "../price_rows.js";
 import { Problem } from "../problem.js";
 import { startToast } from "../toast.js";
 import { OrderCaller } from "./order_caller.js";
+import { startCases } from "./order_cases.js";
 import { startContact } from "./order_contact.js";
+import { startInvoice } from "./order_invoice.js";
+import { showParcels } from "./order_parcels.js";
+import { OrderRecords } from "./order_records.js";
+import { startRefunds } from "./order_refunds.js";
 import { Polling } from "./polling.js";
 import { problemWords } from "./shop_words.js";
 
@@ -22,13 +28,14 @@ const $ = (id) => document.getElementById(id);
 const id = location.pathname.split("/").at(-1);
 const caller = new OrderCaller(id);
 const keys = new ActKeys();
+const records = new OrderRecords(caller);
 
 let order = null;
 let ahead_ms = 0; // the server's clock against ours
 let refused = null; // why the order isn't shown, or isn't fresh
 let failed = null; // why the last act was refused
 let asking = false; // whether to cancel
-let contact = null;
+let panels = null; // {contact, refunds, cases, invoice}
 
 const ownLink = () => (caller.key ? `/orders/${id}#key=${caller.key}` : (order?.link ?? `/orders/${id}`));
 const left_ms = () => Date.parse(order.expires_at) - Date.now() - ahead_ms;
@@ -43,6 +50,7 @@ async function look() {
   if (document.hidden) return;
   try {
     const seen = await caller.look();
+    await records.look(seen.order);
     order = seen.order;
     ahead_ms = seen.now_ms - Date.now();
     refused = null;
@@ -63,7 +71,10 @@ function show() {
   showStatus();
   showLines();
   showActs();
-  contact.show(order, caller);
+  panels.contact.show(order, caller);
+  panels.refunds.show(order, records.known, caller);
+  panels.cases.show(records.known.cases, caller);
+  panels.invoice.show(order, records.known.invoice, caller);
 }
 
 function showStatus() {
@@ -73,7 +84,7 @@ function showStatus() {
   const stages = steps(order);
   $("steps").hidden = stages === null;
   for (const [at, item] of [...$("steps").children].entries()) item.dataset.step = stages?.[at] ?? "";
-  $("tracking").hidden = !order.tracking;
+  showParcels(order);
   $("tracking-number").textContent = order.tracking ?? "";
   $("demo").hidden = !order.demo;
   tick();
@@ -82,7 +93,10 @@ function showStatus() {
 function showLines() {
   $("number").textContent = order.id;
   $("placed").replaceChildren(moment(order.created_at));
-  $("lines").replaceChildren(...lineItems(order));
+  $("lines").replaceChildren(...lineItems(order, listed));
+  $("prices").replaceChildren(...priceRows(order));
+  $("refunded").hidden = order.refunded.amount === 0;
+  $("refunded-amount").textContent = formatMoney(order.refunded);
   $("total").textContent = formatMoney(order.total);
   const link = caller.key || order.link;
   $("keep").hidden = !link;
@@ -134,8 +148,10 @@ async function act(work) {
 async function pay() {
   const pending = pendingPayment(order);
   const begin = () => keys.run("pay", (key) => caller.act("/payments", { body: {}, key }));
-  const { page } = await (pending ? caller.payment(pending) : begin());
-  location.assign(`${page}#return=${encodeURIComponent(ownLink())}`);
+  const payment = await (pending ? caller.payment(pending) : begin());
+  const page = payment.next?.url ?? payment.page;
+  const ours = new URL(page, location.href).origin === location.origin; // others are not told the order's key
+  location.assign(ours ? `${page}#return=${encodeURIComponent(ownLink())}` : page);
 }
 
 async function cancel() {
@@ -153,7 +169,12 @@ function start() {
   const toast = startToast($("toast"));
   startLanguage(show);
   startFields(toast);
-  contact = startContact({ refresh, toast });
+  panels = {
+    contact: startContact({ refresh, toast }),
+    refunds: startRefunds({ refresh, toast }),
+    cases: startCases({ refresh }),
+    invoice: startInvoice({ refresh: () => (records.forget(), refresh()), toast }),
+  };
   $("pay").addEventListener("click", () => void act(pay));
   $("cancel").addEventListener("click", () => ask(true));
   $("sure-no").addEventListener("click", () => ask(false));

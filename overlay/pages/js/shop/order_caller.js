@@ -67,6 +67,18 @@ export class OrderCaller {
     return requestJson(`/v1/payments/${id}`, { headers: bearer(this.#found) });
   }
 
+  /** What belongs to the order below `path`: returns, refunds, cases, invoice. Throws Problem. */
+  part(path) {
+    return requestJson(this.#url + path, { headers: bearer(this.#found) });
+  }
+
+  /** The buyer's words in a case; the case after it. Throws Problem. */
+  say(id, body, key) {
+    const headers = { ...bearer(this.#found), "Content-Type": "application/json", "Idempotency-Key": key };
+    const url = `/v1/cases/${encodeURIComponent(id)}/messages`;
+    return requestJson(url, { method: "POST", headers, body: JSON.stringify(body) });
+  }
+
   /** {contact, address} that the buyer gave last, or null; an order's key alone doesn't know him. Throws Problem. */
   lastContact() {
     return requestJson("/v1/contact", { headers: bearer(this.#found) });

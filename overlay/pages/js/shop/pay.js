@@ -22,6 +22,8 @@ const CARDS = {
   4000000000000259: "pay_card_twice",
   4000000000000341: "pay_card_late",
   4000000000000408: "pay_card_order",
+  4000000000000580: "pay_card_amount",
+  4000000000000663: "pay_card_no_refund",
 };
 const STATES = {
   open: "pay_state_open",

@@ -6,6 +6,11 @@ import { Problem, requestJson } from "../problem.js";
 import { goToLogin, signOut, signedIn } from "../staff.js";
 import { startToast } from "../toast.js";
 import { Polling } from "./polling.js";
+import { AfterSaleTab } from "./shop_after_sale.js";
+import { HooksTab } from "./shop_hooks.js";
+import { MoneyTab } from "./shop_money.js";
+import { OffersTab } from "./shop_offers.js";
+import { OrderSheet } from "./shop_order.js";
 import { OrdersTab } from "./shop_orders.js";
 import { PickingTab } from "./shop_picking.js";
 import { ProductsTab } from "./shop_products.js";
@@ -19,6 +24,10 @@ const TABS = {
   products: null,
   orders: ["orders.read"],
   picking: ["orders.read"],
+  after_sale: ["orders.read"],
+  offers: ["promotions.write", "coupons.write"],
+  money: ["payments.read"],
+  hooks: ["webhooks.manage"],
   staff: ["staff.manage", "audit.read"],
 };
 
@@ -64,6 +73,7 @@ function show() {
 function open(name) {
   current = name in TABS && allowed(name) ? name : "products";
   show();
+  document.querySelector("[data-tab][aria-current]").scrollIntoView({ block: "nearest", inline: "nearest" });
   void refresh();
 }
 
@@ -117,10 +127,15 @@ async function start() {
   }
   if (staff === null) return goToLogin();
   const uses = { may, toast, rooms, refresh };
+  uses.sheet = new OrderSheet(uses);
   tabs = {
     products: new ProductsTab(uses),
     orders: new OrdersTab(uses),
     picking: new PickingTab(uses),
+    after_sale: new AfterSaleTab(uses),
+    offers: new OffersTab(uses),
+    money: new MoneyTab(uses),
+    hooks: new HooksTab(uses),
     staff: new StaffTab(uses),
   };
   wire();

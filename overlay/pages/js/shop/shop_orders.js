@@ -6,7 +6,6 @@ import { formatMoney } from "../money.js";
 import { staffJson } from "../staff.js";
 import { arrange } from "../template.js";
 import { ordersCsv } from "./shop_csv.js";
-import { OrderSheet } from "./shop_order.js";
 import { Pager } from "./shop_pager.js";
 import { lastMonths, sumsOf } from "./shop_sums.js";
 import { orderWords, stateChoices } from "./shop_words.js";
@@ -31,7 +30,7 @@ export class OrdersTab {
   constructor(uses) {
     this.#uses = uses;
     this.#pager = new Pager($("orders-pager"), () => void uses.refresh());
-    this.#sheet = new OrderSheet(uses);
+    this.#sheet = uses.sheet;
     for (const id of ["orders-state", "orders-room"]) $(id).addEventListener("change", () => this.#refilter());
     $("orders-filters").addEventListener("submit", (event) => {
       event.preventDefault();

@@ -5,7 +5,7 @@ import { t } from "../language.js";
 import { optionWords } from "../options.js";
 import { addressLines } from "../order_lines.js";
 import { staffJson } from "../staff.js";
-import { pickList, toShip } from "./shop_sums.js";
+import { pickList, toShip, unsent } from "./shop_sums.js";
 
 const PAGE = 200;
 const ORDERS_MOST = 2000; // more is no list that anybody walks with
@@ -23,6 +23,7 @@ export class PickingTab {
 
   constructor(uses) {
     this.#uses = uses;
+    $("picking-csv").href = "/v1/pick-list?format=csv";
     $("print").addEventListener("click", () => window.print());
   }
 
@@ -47,6 +48,7 @@ export class PickingTab {
     const none = this.#orders.length === 0;
     $("picking-empty").hidden = !none;
     for (const part of [$("picking-table"), $("parcels-title"), $("print")]) part.hidden = none;
+    $("picking-csv").hidden = none || !this.#uses.may("orders.ship");
     $("picking-at").replaceChildren(t("shop_picking_count", { orders: this.#orders.length }), " ", moment(this.#at));
     if (!this.#complete) $("picking-at").append(" ", t("shop_picking_incomplete", { most: ORDERS_MOST }));
     $("picking").replaceChildren(...pickList(this.#orders).map(shelfRow));
@@ -69,7 +71,7 @@ export class PickingTab {
 
   #parcel(order) {
     const address = this.#given.get(stamp(order)) ?? [];
-    const lines = order.lines.map((line) => `${line.qty} × ${[line.title, optionWords(line.options)].filter(Boolean).join(" · ")}`);
+    const lines = order.lines.filter((line) => unsent(line) > 0).map((line) => `${unsent(line)} × ${[line.title, optionWords(line.options)].filter(Boolean).join(" · ")}`);
     return element(
       "li",
       { class: "parcel" },

@@ -105,6 +105,7 @@ export class ProductsTab {
         { class: "sku-stock" },
         element("strong", { "data-testid": `stock-${sku.sku}`, class: "available" }),
         element("span", { class: "unit" }, t("shop_available")),
+        element("small", { class: "low", "data-testid": `low-${sku.sku}`, hidden: true }, t("shop_low")),
         element("small", { class: "figures" }),
       ),
       this.#uses.may("stock.adjust")
@@ -125,7 +126,12 @@ function showFigures(item, sku, stock) {
   const available = stock?.available ?? sku.available;
   row.toggleAttribute("data-out", available === 0);
   row.querySelector(".available").textContent = String(available);
+  row.querySelector(".low").hidden = !isLow(stock);
   row.querySelector(".figures").textContent = stock ? figureWords(stock) : sku.held ? t("shop_held") : "";
+}
+
+function isLow(stock) {
+  return Number.isInteger(stock?.low_at) && stock.available <= stock.low_at;
 }
 
 /** What there is of a SKU in words: on the shelf, held by reservations, paid. */

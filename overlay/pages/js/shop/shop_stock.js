@@ -57,6 +57,7 @@ export class StockSheet {
       this.#edits = edits.items;
       if (fill) {
         $("stock-on-hand").value = String(stock.on_hand);
+        $("stock-low-at").value = stock.low_at ?? "";
         $("stock-on-hand").select();
       }
     });
@@ -65,7 +66,7 @@ export class StockSheet {
   async #save(event) {
     event.preventDefault();
     const { sku, version } = this.#stock;
-    const body = { on_hand: $("stock-on-hand").valueAsNumber, reason: $("stock-reason").value.trim() };
+    const body = { on_hand: $("stock-on-hand").valueAsNumber, reason: $("stock-reason").value.trim(), low_at: lowAt() };
     const url = `/v1/skus/${encodeURIComponent(sku)}/stock`;
     const headers = { "If-Match": `"${version}"` };
     const put = (key) => staffJson(url, { method: "PUT", headers, body, key });
@@ -93,6 +94,12 @@ export class StockSheet {
       return false;
     }
   }
+}
+
+// At how many available the staff is told; null for never.
+function lowAt() {
+  const { value, valueAsNumber } = $("stock-low-at");
+  return value === "" ? null : valueAsNumber;
 }
 
 function edit({ before, after, reason, by, at }) {

@@ -4,10 +4,14 @@
 // `veil_STATE`: see watch/player/player.js.
 
 import { buying } from "./strings_buying.js";
+import { deals } from "./strings_deals.js";
+import { desk } from "./strings_desk.js";
 import { docs } from "./strings_docs.js";
 import { doctor } from "./strings_doctor.js";
 import { hosting } from "./strings_hosting.js";
+import { after } from "./strings_order.js";
 import { restreaming } from "./strings_restreaming.js";
+import { sales } from "./strings_sales.js";
 import { selling } from "./strings_selling.js";
 import { shop } from "./strings_shop.js";
 
@@ -364,7 +368,7 @@ const own = {
   },
 };
 
-const all = [own, buying, selling, shop, docs, doctor, hosting, restreaming];
+const all = [own, buying, selling, shop, docs, doctor, hosting, restreaming, sales, after, deals, desk];
 
 export const strings = Object.fromEntries(
   ["en", "zh"].map((language) => [language, Object.assign({}, ...all.map((words) => words[language]))]),

@@ -14,8 +14,10 @@ import { startIngestPanel } from "./publishing/ingest_panel.js";
 import { startObsPanel } from "./publishing/obs_panel.js";
 import { RestreamsPanel } from "./publishing/restreams_panel.js";
 import { BagState } from "./selling/bag_state.js";
+import { CouponsPanel } from "./selling/coupons_panel.js";
 import { OrdersPanel } from "./selling/orders_panel.js";
 import { ProductForm } from "./selling/product_form.js";
+import { SalesPanel } from "./selling/sales_panel.js";
 import { SellingPanel } from "./selling/selling_panel.js";
 import { SellingSession } from "./selling_session.js";
 import { SignInPanel } from "./sign_in_panel.js";
@@ -59,6 +61,8 @@ function startSelling({ session, feed, ingest, toast }) {
   const state = new BagState();
   const selling = new SellingPanel({ room, session, state });
   const orders = new OrdersPanel({ room, session });
+  const sales = new SalesPanel({ room, session });
+  const coupons = new CouponsPanel({ room, session, currency: () => selling.usualCurrency(), toast });
   const chat = new StudioChat();
   const signIn = new SignInPanel(session);
   const form = new ProductForm({
@@ -100,7 +104,7 @@ function startSelling({ session, feed, ingest, toast }) {
     token: () => eventsToken.get(),
     onEvent: (event) => {
       acts[event.t]?.(event.d, event);
-      selling.take(event);
+      for (const panel of [selling, sales, coupons]) panel.take(event);
     },
     onOpen: (open) => {
       chat.showOpen(open);
@@ -116,7 +120,7 @@ function startSelling({ session, feed, ingest, toast }) {
     start: () => events.start(),
     showWords: () => {
       selling.draw();
-      for (const panel of [orders, chat, signIn, form]) panel.showWords();
+      for (const panel of [orders, sales, coupons, chat, signIn, form]) panel.showWords();
     },
   };
 }

@@ -42,7 +42,5 @@ export class Replies {
 }
 
 function problemOf({ code, detail, rid, ...extra }) {
-  const problem = new Problem(code, { detail });
-  problem.extra = extra;
-  return problem;
+  return new Problem(code, { detail, extra });
 }

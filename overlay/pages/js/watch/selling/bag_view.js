@@ -7,13 +7,12 @@ import { headline } from "../../order_words.js";
 import { Problem, bearer, requestJson } from "../../problem.js";
 import { arrange } from "../../template.js";
 import { left_s, minutes } from "./countdown.js";
-import { OfferView } from "./offer_view.js";
 import { openSheet, startSheet } from "./sheets.js";
 
 const PAGE = 20;
 const SHOWN = 200; // beyond that searching is better than scrolling
 const TYPED_MS = 250;
-const HOOKS = { price: "bag-price", buy: (sku) => `bag-buy-${sku}`, stock: (sku) => `bag-stock-${sku}` };
+const HOOKS = { price: "bag-price", sale: "bag-sale", buy: (sku) => `bag-buy-${sku}`, stock: (sku) => `bag-stock-${sku}` };
 
 const $ = (id) => document.getElementById(id);
 
@@ -23,21 +22,21 @@ export class BagView {
   #goods;
   #orders;
   #clock;
-  #onBuy;
+  #offer;
   #onOrder;
   #views = []; // OfferViews in the bag's order
   #cursor = null;
   #asked = 0; // number of the last question: answers to others are too late
   #typed = null;
 
-  /** token: a ViewerToken. goods: Goods. orders: MyOrders. onBuy(view, product, sku). onOrder(id): show that order. */
-  constructor({ room, token, goods, orders, clock, onBuy, onOrder }) {
+  /** token: a ViewerToken. goods: Goods. orders: MyOrders. offer(hooks): a new OfferView. onOrder(id): show that order. */
+  constructor({ room, token, goods, orders, clock, offer, onOrder }) {
     this.#url = `/v1/rooms/${encodeURIComponent(room)}/bag`;
     this.#token = token;
     this.#goods = goods;
     this.#orders = orders;
     this.#clock = clock;
-    this.#onBuy = onBuy;
+    this.#offer = offer;
     this.#onOrder = onOrder;
     startSheet($("bag-sheet"), () => this.#empty());
     $("bag-more").addEventListener("click", () => void this.#ask());
@@ -47,9 +46,10 @@ export class BagView {
     });
   }
 
-  open() {
+  /** The whole bag, or what is found by the name `search`. */
+  open(search = "") {
     this.showOrders();
-    $("bag-search").value = "";
+    $("bag-search").value = search;
     openSheet($("bag-sheet"));
     this.#again();
   }
@@ -70,6 +70,11 @@ export class BagView {
     for (const view of this.#views) {
       if (id === null || view.product.id === id) view.show(this.#goods.get(view.product.id) ?? view.product);
     }
+  }
+
+  /** Once a second. */
+  tick() {
+    for (const view of this.#views) view.tick();
   }
 
   /** The viewer's orders have changed. */
@@ -135,7 +140,7 @@ export class BagView {
   }
 
   #view(product) {
-    const view = new OfferView({ hooks: HOOKS, onBuy: (product, sku) => this.#onBuy(view, product, sku) });
+    const view = this.#offer(HOOKS);
     view.show(this.#goods.get(product.id) ?? product);
     return view;
   }

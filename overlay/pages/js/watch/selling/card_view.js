@@ -5,9 +5,8 @@ import { t } from "../../language.js";
 import { formatMoney } from "../../money.js";
 import { arrange } from "../../template.js";
 import { pictureUrl } from "./goods.js";
-import { OfferView } from "./offer_view.js";
 
-const HOOKS = { price: "card-price", buy: () => "buy", stock: (sku) => `stock-${sku}` };
+const HOOKS = { price: "card-price", sale: "card-sale", buy: () => "buy", stock: (sku) => `stock-${sku}` };
 const INITIALS = 2;
 
 const $ = (id) => document.getElementById(id);
@@ -15,15 +14,15 @@ const $ = (id) => document.getElementById(id);
 export class CardView {
   #cards;
   #goods;
-  #onBuy;
+  #offer;
   #views = new Map(); // card id → OfferView
   #thumbs = new Map(); // card id → its small picture
 
-  /** cards: Cards. goods: Goods. onBuy(view, product, sku). */
-  constructor({ cards, goods, onBuy }) {
+  /** cards: Cards. goods: Goods. offer(hooks): a new OfferView. */
+  constructor({ cards, goods, offer }) {
     this.#cards = cards;
     this.#goods = goods;
-    this.#onBuy = onBuy;
+    this.#offer = offer;
   }
 
   /** The cards have changed; `news` is the one to be told of, or null. */
@@ -49,6 +48,16 @@ export class CardView {
     }
   }
 
+  /** Once a second. */
+  tick() {
+    for (const view of this.#views.values()) view.tick();
+  }
+
+  /** Whether the large card is of this product. */
+  shows(product) {
+    return this.#cards.shown?.product_id === product;
+  }
+
   #forget(id) {
     this.#views.delete(id);
     this.#thumbs.delete(id);
@@ -60,7 +69,7 @@ export class CardView {
   }
 
   #make(card) {
-    const view = new OfferView({ hooks: HOOKS, onBuy: (product, sku) => this.#onBuy(view, product, sku) });
+    const view = this.#offer(HOOKS);
     view.element.classList.add("offer-large");
     Object.assign(view.element.dataset, { testid: "card", card: card.id, product: card.product_id });
     const named = { type: "button", class: "icon-button offer-close", "aria-label": t("card_away") };

@@ -1,25 +1,26 @@
 // The shop on the watch page: a room's events become cards, prices, stock, orders and chat, and clicks become orders.
 
 import { t } from "../../language.js";
-import { formatMoney } from "../../money.js";
 import { headline } from "../../order_words.js";
-import { Problem } from "../../problem.js";
 import { FrameGate } from "../events/frame_gate.js";
 import { MediaClock } from "../events/media_clock.js";
 import { RoomEvents } from "../events/room_events.js";
 import { BagView } from "./bag_view.js";
 import { BuyerApi } from "./buyer_api.js";
-import { Buying } from "./buying.js";
 import { CardView } from "./card_view.js";
 import { Cards } from "./cards.js";
 import { Chat } from "./chat.js";
+import { Checkout } from "./checkout.js";
 import { everySecond, left_s, minutes } from "./countdown.js";
+import { CouponView } from "./coupon_view.js";
+import { Coupons } from "./coupons.js";
 import { Goods } from "./goods.js";
 import { MyOrders } from "./my_orders.js";
+import { OfferView } from "./offer_view.js";
 import { OrderSheet } from "./order_sheet.js";
-import { refusalWords } from "./refusals.js";
+import { SaleStrip } from "./sale_strip.js";
+import { Sales } from "./sales.js";
 
-const AGAIN_MS = 800; // the second click of a double one is no second order
 const RECENT_MS = 30 * 60_000; // an order that has ended is still shown
 
 const $ = (id) => document.getElementById(id);
@@ -36,7 +37,11 @@ export class LiveShop {
   #deck;
   #bag;
   #sheet;
-  #buying;
+  #sales;
+  #strip;
+  #coupons;
+  #couponView;
+  #checkout;
   #chat;
 
   /**
@@ -49,13 +54,17 @@ export class LiveShop {
     const api = new BuyerApi(token);
     this.events = new RoomEvents({ room, token, onEvent: (event) => this.#heard(event) });
     const gate = new FrameGate({ video, clock: this.#clock, byFrame });
-    const onBuy = (view, product, sku) => void this.#buy(view, product, sku);
-    const parts = { room, token, api, goods: this.#goods, orders: this.#orders, clock: this.#clock, events: this.events };
-    this.#cards = new Cards({ gate, onChange: ({ news }) => this.#deck.show(news) });
-    this.#deck = new CardView({ cards: this.#cards, goods: this.#goods, onBuy });
-    this.#bag = new BagView({ ...parts, onBuy, onOrder: (id) => this.#show(id) });
+    const shared = { room, token, api, goods: this.#goods, orders: this.#orders, clock: this.#clock, events: this.events };
+    this.#sales = new Sales({ ...shared, onChange: (product) => this.#known(product) });
+    this.#coupons = new Coupons({ ...shared, onChange: () => this.#couponed() });
+    this.#couponView = new CouponView(this.#coupons);
+    const parts = { ...shared, sales: this.#sales, coupons: this.#coupons, offer: (hooks) => this.#offer(hooks) };
+    this.#cards = new Cards({ gate, onChange: ({ news }) => this.#carded(news) });
+    this.#deck = new CardView({ cards: this.#cards, ...parts });
+    this.#bag = new BagView({ ...parts, onOrder: (id) => this.#show(id) });
+    this.#strip = new SaleStrip({ ...parts, shows: (id) => this.#deck.shows(id), onOpen: (title) => this.#bag.open(title) });
     this.#sheet = new OrderSheet({ ...parts, onClose: () => this.#ordered() });
-    this.#buying = new Buying(parts);
+    this.#checkout = new Checkout({ ...parts, onOrder: (id) => this.#show(id) });
     this.#chat = new Chat(parts);
   }
 
@@ -70,7 +79,8 @@ export class LiveShop {
   /** The network or the page is back. */
   nudge() {
     this.events.nudge();
-    this.#buying.nudge();
+    this.#checkout.nudge();
+    this.#coupons.nudge();
     void this.#recover();
   }
 
@@ -78,6 +88,8 @@ export class LiveShop {
   refresh() {
     this.#deck.refresh();
     this.#bag.refresh();
+    this.#strip.show();
+    this.#couponed();
     this.#chat.refresh();
     this.#ordered();
     this.#sheet.show();
@@ -96,7 +108,15 @@ export class LiveShop {
     },
     "card.unpinned": ({ id }) => this.#cards.unpin(id),
     "price.changed": (d) => this.#goods.hear(d),
-    "stock.changed": (d) => this.#goods.hear(d),
+    "stock.changed": (d) => {
+      this.#goods.hear(d);
+      this.#sales.sold(d.sku);
+    },
+    "sale.scheduled": (sale) => this.#sales.hear(sale),
+    "sale.started": (sale) => this.#sales.hear(sale),
+    "sale.ended": (sale) => this.#sales.hear(sale),
+    "coupon.dropped": (coupon) => this.#coupons.drop(coupon),
+    "coupon.claimed": () => void this.#coupons.refresh(),
     "bag.changed": ({ total }) => this.#bag.count(total),
     "order.updated": (order) => this.#orders.put(order),
     chat: ({ messages }) => this.#chat.show(messages),
@@ -106,43 +126,31 @@ export class LiveShop {
     "stream.offline": () => this.#onRoom({ live: false }),
   };
 
-  #hello({ room, cards, bag, stock, orders, viewers, clock }) {
+  #hello({ room, cards, bag, stock, sales, coupons, orders, viewers, clock }) {
     this.#clock.set(clock);
     this.#onRoom({ live: room.live, viewers, ...(room.title && { title: room.title }) });
     for (const { product } of [...bag.items, ...cards]) this.#goods.put(product);
     this.#goods.stock(stock);
+    this.#sales.reset(sales);
+    this.#coupons.reset(coupons);
     this.#cards.reset(cards);
     this.#bag.count(bag.total);
     for (const order of orders ?? []) this.#orders.put(order);
   }
 
-  async #buy(view, product, { sku, price_version }) {
-    const body = { room: this.#room, lines: [{ sku, qty: 1 }], price_version };
-    view.busy(true);
-    view.say("");
-    try {
-      const order = await this.#buying.buy(body, () => view.say(t("buy_slow")));
-      view.say("");
-      this.#orders.put(order);
-      this.#show(order.id);
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      view.say(await this.#refused(error, product.id, sku));
-    }
-    setTimeout(() => view.busy(false), AGAIN_MS);
-  }
-
-  // A sentence, said of the product as it is now: the refusal says that we knew an older one.
-  async #refused(problem, id, code) {
-    const told = ["price_changed", "out_of_stock"].includes(problem.code);
-    if (told) await this.#goods.refresh(id).catch(() => {}); // its events will tell
-    const sku = this.#goods.get(id)?.skus.find((each) => each.sku === code);
-    if (problem.code === "price_changed" && sku) return t("deny_price", { price: formatMoney(sku.price) });
-    return refusalWords(problem, { held: problem.extra?.held ?? sku?.held });
+  #offer(hooks) {
+    const view = new OfferView({
+      hooks,
+      sales: this.#sales,
+      clock: this.#clock,
+      onBuy: (product, sku) => void this.#checkout.buy(view, product, sku),
+      onMore: (product, sku) => this.#checkout.open(product, sku),
+    });
+    return view;
   }
 
   async #recover() {
-    for (const order of await this.#buying.recover()) this.#orders.put(order);
+    await Promise.all([this.#checkout.recover(), this.#coupons.recover(), this.#coupons.refresh()]);
   }
 
   #show(id) {
@@ -153,6 +161,17 @@ export class LiveShop {
   #known(id) {
     this.#deck?.refresh(id);
     this.#bag?.refresh(id);
+    this.#strip?.show();
+  }
+
+  #carded(news) {
+    this.#deck.show(news);
+    this.#strip?.show();
+  }
+
+  #couponed() {
+    this.#couponView?.show();
+    this.#checkout?.refresh();
   }
 
   #ordered() {
@@ -165,6 +184,9 @@ export class LiveShop {
 
   #tick() {
     this.#sheet.tick();
+    this.#deck.tick();
+    this.#bag.tick();
+    this.#strip.show();
     const order = this.#orders.current;
     const left = order?.state === "reserved" ? left_s(order.expires_at, this.#clock.now()) : null;
     const recent = order && (left !== null || this.#clock.now() - Date.parse(order.updated_at) < RECENT_MS);

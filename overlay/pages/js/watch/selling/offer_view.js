@@ -6,6 +6,7 @@ import { formatMoney } from "../../money.js";
 import { optionWords } from "../../options.js";
 import { stamp } from "../../template.js";
 import { pictureUrl } from "./goods.js";
+import { showSale } from "./sale_view.js";
 
 const FEW = 5; // pieces from which on it is said louder
 let made = 0; // names of radio groups
@@ -20,19 +21,31 @@ export class OfferView {
 
   #onBuy;
   #hooks;
+  #sales;
+  #clock;
   #product = null;
   #chosen = null; // the SKU's code
   #picked = false; // by the viewer
   #busy = false;
   #group = `kind-${(made += 1)}`;
   #drawn = ""; // of which SKUs the kinds are drawn
+  #waiting = null; // the SKU that was gone when the viewer wanted it
 
-  /** onBuy(product, sku): both as they are shown. hooks: {price, buy, stock}: ids for tests; stock and buy get the SKU. */
-  constructor({ onBuy, hooks }) {
+  /**
+   * onBuy(product, sku): both as they are shown, the SKU with the price and version of a sale that runs; onMore(product,
+   * sku): how many, and why that price. sales: Sales. clock: MediaClock. hooks: {price, sale, buy, stock}: ids for tests;
+   * stock and buy get the SKU.
+   */
+  constructor({ onBuy, onMore, sales, clock, hooks }) {
     this.#onBuy = onBuy;
+    this.#sales = sales;
+    this.#clock = clock;
     this.#hooks = hooks;
     this.#part("price").dataset.testid = hooks.price;
-    this.#part("buy").addEventListener("click", () => this.#busy || this.#onBuy(this.#product, this.#sku));
+    this.#part("list").dataset.testid = `${hooks.price}-list`;
+    this.#part("sale").dataset.testid = hooks.sale;
+    this.#part("buy").addEventListener("click", () => this.#busy || this.#onBuy(this.#product, this.#offered));
+    this.#part("more").addEventListener("click", () => onMore(this.#product, this.#offered));
   }
 
   get product() {
@@ -50,6 +63,17 @@ export class OfferView {
     this.#showFacts(before);
   }
 
+  /** Once a second: a sale starts, ends, and counts down. */
+  tick() {
+    this.#showFacts(this.#product);
+  }
+
+  /** Others hold the last pieces, or have bought them: the viewer is told when there are some again. */
+  wait(sku) {
+    this.#waiting = sku;
+    this.#showFacts(this.#product);
+  }
+
   /** While its order is on the way the button waits. */
   busy(whether) {
     this.#busy = whether;
@@ -65,6 +89,15 @@ export class OfferView {
 
   get #sku() {
     return this.#product.skus.find(({ sku }) => sku === this.#chosen);
+  }
+
+  // As it is sold now: at the price of a sale that runs, and of its version.
+  get #offered() {
+    const sku = this.#sku;
+    const found = this.#sales.of(sku.sku);
+    if (found?.phase !== "running") return sku;
+    const { price, price_version } = found.sale;
+    return { ...sku, price, price_version, list: sku.price };
   }
 
   #part(name) {
@@ -109,15 +142,25 @@ export class OfferView {
   }
 
   #showFacts(before) {
-    const sku = this.#sku;
+    const sku = this.#offered;
     const price = formatMoney(sku.price);
     const place = this.#part("price");
     const old = before?.id === this.#product.id && place.dataset.sku === sku.sku && place.textContent !== price;
     if (place.textContent !== price) place.textContent = price;
     place.dataset.sku = sku.sku;
     if (old) flash(place);
+    this.#part("list").hidden = !sku.list;
+    if (sku.list) this.#part("list").textContent = formatMoney(sku.list);
+    showSale(this.#part("sale"), this.#sales.of(sku.sku), this.#clock.now());
+    this.#cameBack(sku);
     this.#showStock(sku);
     this.#showButton();
+  }
+
+  #cameBack({ sku, available }) {
+    if (this.#waiting !== sku || available === 0) return;
+    this.say(t("stock_back"));
+    this.#part("buy").dataset.back = "";
   }
 
   #showStock({ sku, available, held }) {
@@ -132,13 +175,17 @@ export class OfferView {
 
   #showButton() {
     const button = this.#part("buy");
-    const sku = this.#sku;
+    const sku = this.#offered;
     const gone = supply(sku) === "no";
+    const again = this.#waiting === sku.sku;
+    if (!again || gone) delete button.dataset.back;
     button.dataset.testid = this.#hooks.buy(sku.sku);
-    button.textContent = t(this.#busy ? "buy_busy" : gone ? "buy_gone" : "buy");
+    const words = this.#busy ? "buy_busy" : gone ? "buy_gone" : again ? "buy_again" : "buy";
+    if (button.textContent !== t(words)) button.textContent = t(words);
     button.setAttribute("aria-label", `${button.textContent} ${this.#product.title} ${formatMoney(sku.price)}`);
     button.setAttribute("aria-disabled", String(this.#busy || gone));
     button.disabled = gone && !this.#busy; // while busy it keeps the focus
+    this.#part("more").hidden = gone;
   }
 }
 

@@ -5,6 +5,7 @@ import { t } from "../../language.js";
 import { formatMoney } from "../../money.js";
 import { lineItems } from "../../order_lines.js";
 import { headline, mayChange, pendingPayment } from "../../order_words.js";
+import { listed, priceRows } from "../../price_rows.js";
 import { Problem } from "../../problem.js";
 import { left_s, minutes } from "./countdown.js";
 import { DeliveryForm } from "./delivery_form.js";
@@ -26,7 +27,7 @@ export class OrderSheet {
   #id = null;
   #delivery;
   #frame = new PaymentFrame({ frame: $("pay-frame"), tab: $("pay-tab") });
-  #pages = new Map(); // payment → the provider's page; null while it is asked for
+  #pages = new Map(); // payment → {url, code} of what is next; null while it is asked for
   #keys = new ActKeys();
   #asking = false; // whether the viewer is sure to cancel
   #polledAt = 0;
@@ -71,7 +72,8 @@ export class OrderSheet {
     const order = this.#orders.get(this.#id);
     if (!order) return;
     this.#showStatus(order);
-    $("order-lines").replaceChildren(...lineItems(order));
+    $("order-lines").replaceChildren(...lineItems(order, listed));
+    $("order-prices").replaceChildren(...priceRows(order));
     $("order-total").textContent = formatMoney(order.total);
     $("order-link").hidden = !order.link;
     if (order.link) $("order-link").href = order.link;
@@ -105,8 +107,10 @@ export class OrderSheet {
     $("order-pay").hidden = !reserved;
     $("pay").hidden = payment !== null;
     $("pay").textContent = t(order.payment === "failed" ? "own_pay_again" : "own_pay", { amount: formatMoney(order.total) });
-    if (page) this.#frame.show(page);
+    if (page) this.#frame.show(page.url);
     else this.#frame.hide();
+    $("pay-code").hidden = !page?.code;
+    $("pay-code-text").textContent = page?.code ?? "";
     $("order-cancel").hidden = !(reserved || order.state === "confirmed") || order.fulfilment !== "none";
     $("order-cancel").textContent = t(this.#asking ? "own_cancel_sure" : "own_cancel");
   }
@@ -136,7 +140,7 @@ export class OrderSheet {
         return this.#api.order(order, "/payments", { method: "POST", body: {}, key });
       }
     });
-    this.#pages.set(payment.id, payment.page);
+    this.#pages.set(payment.id, target(payment));
     await this.#poll(order);
   }
 
@@ -151,7 +155,7 @@ export class OrderSheet {
 
   async #askPage(payment) {
     try {
-      this.#pages.set(payment, (await this.#api.json(`/v1/payments/${encodeURIComponent(payment)}`)).page);
+      this.#pages.set(payment, target(await this.#api.json(`/v1/payments/${encodeURIComponent(payment)}`)));
       this.show();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
@@ -186,4 +190,9 @@ export class OrderSheet {
     $("order-problem").textContent = words;
     $("order-problem").hidden = words === "";
   }
+}
+
+// Where the payment goes on: the provider's page or another site's, and the content of a code to scan.
+function target({ next, page }) {
+  return { url: next?.url ?? page, code: next?.kind === "qr" ? next.content : null };
 }
