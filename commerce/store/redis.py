@@ -220,7 +220,7 @@ class RedisStore:
 
     async def scan(self, index: str, low: str, high: str, limit: int) -> list[str]:
         """Keys whose sort is at least `low` and below `high`, in order of (sort, key)."""
-        bounds = (f"[{index}\0{low}".encode(), f"({index}\0{high}".encode())
+        bounds = (b"[" + _edge(index, low), b"(" + _edge(index, high))
         page = ("LIMIT", 0, _positive(limit))
         members = await self._ask(self._reads, ("ZRANGEBYLEX", self._order, *bounds, *page))
         return [member.decode().split("\0", 2)[2] for member in members]
@@ -410,6 +410,15 @@ def _tell(answer: asyncio.Future[Any], outcome: Any) -> None:
         answer.set_exception(outcome)
     else:
         answer.set_result(outcome)
+
+
+def _edge(index: str, bound: str) -> bytes:
+    """Where in `order` the sorts from `bound` on begin.
+
+    A sort has no NUL, so one above "a NUL…" is one above "a" (how a list goes on behind its last page).
+    """
+    sort, nul, _ = bound.partition("\0")
+    return f"{index}\0{sort}".encode() + (b"\x01" if nul else b"")
 
 
 def _or_false(value: bytes | None) -> bytes | bool:

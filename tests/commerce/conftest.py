@@ -15,9 +15,18 @@ from tests.commerce.shop import Clock, Shop, open_shop
 Open = Callable[[], Awaitable[Store]]
 
 
+@pytest.fixture(params=["sqlite", "redis"])
+def shop_place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """An empty place for a shop, for `open_shop`."""
+    if request.param == "sqlite":
+        return tmp_path / "hawker.db"
+    url: str = request.getfixturevalue("redis_url")
+    return url
+
+
 @pytest.fixture
-async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
-    shop = await open_shop(tmp_path / "hawker.db", Clock())
+async def shop(shop_place: Path | str) -> AsyncIterator[Shop]:
+    shop = await open_shop(shop_place, Clock())
     yield shop
     await shop.store.close()
 
@@ -37,9 +46,8 @@ def redis_url(redis_server: RedisServer) -> str:
     return redis_server.url
 
 
-@pytest.fixture(params=["sqlite", "redis"])
-def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    if request.param == "sqlite":
-        return lambda: SqliteStore.open(tmp_path / "hawker.db")
-    url = request.getfixturevalue("redis_url")
-    return lambda: RedisStore.open(url)
+@pytest.fixture
+def open_store(shop_place: Path | str) -> Open:
+    if isinstance(shop_place, Path):
+        return lambda: SqliteStore.open(shop_place)
+    return lambda: RedisStore.open(shop_place)

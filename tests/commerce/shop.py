@@ -1,4 +1,4 @@
-"""A whole shop on a real SQLite file, with a clock that the test moves."""
+"""A whole shop on a real store, with a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from commerce.payments.sandbox import Sandbox
 from commerce.payments.service import Payments
 from commerce.payments.signature import new_secret
 from commerce.products import NewSku, Product
-from commerce.store import SqliteStore
+from commerce.store import SqliteStore, Store
+from commerce.store.redis import RedisStore
 
 START_MS = 1_800_000_000_000
 CONTACT_KEY = b"k" * 32
@@ -50,7 +51,7 @@ class Clock:
 class Shop:
     """`webhooks` holds what the sandbox sent, `deaf` makes our side refuse to hear it."""
 
-    store: SqliteStore
+    store: Store
     clock: Clock
     catalogue: Catalogue
     inventory: Inventory
@@ -132,8 +133,11 @@ async def any_room(room: str) -> bool:
     return True
 
 
-async def open_shop(path: Path, clock: Clock, *, limits: Limits | None = None) -> Shop:
-    store = await SqliteStore.open(path)
+async def open_shop(place: Path | str, clock: Clock, *, limits: Limits | None = None) -> Shop:
+    """A shop in a SQLite file or at a Redis URL; two at one place are two processes' worth of it."""
+    store: Store = await (
+        SqliteStore.open(place) if isinstance(place, Path) else RedisStore.open(place)
+    )
     catalogue = Catalogue(store, now_ms=clock)
     contacts = Contacts(store, CONTACT_KEY, now_ms=clock)
     orders = Orders(store, catalogue, contacts, room_exists=any_room, limits=limits, now_ms=clock)

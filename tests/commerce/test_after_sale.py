@@ -350,10 +350,10 @@ async def test_pieces_in_a_return_are_not_refunded_beside_it(shop: Shop) -> None
 
 
 @pytest.fixture
-async def twice(tmp_path: Path) -> AsyncIterator[tuple[Shop, Shop]]:
+async def twice(shop_place: Path | str) -> AsyncIterator[tuple[Shop, Shop]]:
     """Two processes' worth of shop on one file."""
     clock = Clock()
-    both = [await open_shop(tmp_path / "hawker.db", clock) for _ in range(2)]
+    both = [await open_shop(shop_place, clock) for _ in range(2)]
     yield both[0], both[1]
     for each in both:
         await each.store.close()

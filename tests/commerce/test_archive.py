@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,7 +111,7 @@ async def test_an_act_on_an_archived_order_finds_it_as_it_was(shop: Shop) -> Non
 
 
 async def test_orders_of_before_keys_were_noted_are_archived_too(
-    shop: Shop, tmp_path: Path
+    shop: Shop,
 ) -> None:
     order = await completed(shop)
     item = order_key(order.id)

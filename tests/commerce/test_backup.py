@@ -141,7 +141,7 @@ async def test_a_backup_is_for_its_owner_alone(place: Place, tmp_path: Path) -> 
 
 
 async def test_a_backup_beside_sales_is_one_moment_and_stops_none(
-    shop: Shop, tmp_path: Path
+    shop: Shop, shop_place: Path | str, tmp_path: Path
 ) -> None:
     """Stock and orders move in one commit: in every backup they fit together."""
     sku = await shop.sku(stock=1000)
@@ -152,7 +152,8 @@ async def test_a_backup_beside_sales_is_one_moment_and_stops_none(
             await shop.buy("buyer", (sku, 1))
 
     buyers = [asyncio.create_task(buy()) for _ in range(4)]
-    place, numbers = SqlitePlace(tmp_path / "hawker.db"), []
+    place = SqlitePlace(shop_place) if isinstance(shop_place, Path) else RedisPlace(shop_place)
+    numbers = []
     for backup in range(4):
         file = tmp_path / f"backup-{backup}"
         await asyncio.to_thread(back_up, place, file)

@@ -24,9 +24,11 @@ async def left(prices: Prices, id: str) -> int:
     return number
 
 
-async def test_of_many_who_claim_at_once_as_many_get_one_as_there_are(tmp_path: Path) -> None:
+async def test_of_many_who_claim_at_once_as_many_get_one_as_there_are(
+    shop_place: Path | str,
+) -> None:
     clock = Clock()
-    shops = [await open_shop(tmp_path / "hawker.db", clock) for _ in range(2)]
+    shops = [await open_shop(shop_place, clock) for _ in range(2)]
     houses = [Prices(shop) for shop in shops]
     coupon = await houses[0].coupon(quota=7)
     results = await asyncio.gather(

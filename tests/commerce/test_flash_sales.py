@@ -25,9 +25,11 @@ async def told(shop: Shop, room: str = "room") -> list[dict[str, Any]]:
     return [msgpack.unpackb(body) for _, body in await shop.events(f"room/{room}")]
 
 
-async def test_of_many_buyers_as_many_get_the_price_as_the_quota_has(tmp_path: Path) -> None:
+async def test_of_many_buyers_as_many_get_the_price_as_the_quota_has(
+    shop_place: Path | str,
+) -> None:
     clock = Clock()
-    shops = [await open_shop(tmp_path / "hawker.db", clock) for _ in range(2)]
+    shops = [await open_shop(shop_place, clock) for _ in range(2)]
     houses = [Prices(shop) for shop in shops]
     sku = await shops[0].sku(stock=100, price=1990)
     sale = await houses[0].sale(sku, 990, quota=7)

@@ -98,10 +98,10 @@ async def test_copies_in_flight_become_one_order(shop: Shop) -> None:
     assert await shop.stock(sku) == (4, 1, 0)
 
 
-async def test_copies_through_two_processes_become_one_order(tmp_path: Path) -> None:
+async def test_copies_through_two_processes_become_one_order(shop_place: Path | str) -> None:
     clock = Clock()
-    one = await open_shop(tmp_path / "hawker.db", clock)
-    two = await open_shop(tmp_path / "hawker.db", clock)
+    one = await open_shop(shop_place, clock)
+    two = await open_shop(shop_place, clock)
     sku = await one.sku(stock=5)
     answers = await asyncio.gather(
         *(shop.buy("amy", (sku, 1), key="k") for _ in range(5) for shop in (one, two))
@@ -113,12 +113,12 @@ async def test_copies_through_two_processes_become_one_order(tmp_path: Path) -> 
     await two.store.close()
 
 
-async def test_a_key_outlives_the_process(tmp_path: Path) -> None:
-    shop = await open_shop(tmp_path / "hawker.db", Clock())
+async def test_a_key_outlives_the_process(shop_place: Path | str) -> None:
+    shop = await open_shop(shop_place, Clock())
     sku = await shop.sku(stock=5)
     first = await shop.buy("amy", (sku, 1), key="k")
     await shop.store.close()
-    shop = await open_shop(tmp_path / "hawker.db", Clock())
+    shop = await open_shop(shop_place, Clock())
     again = await shop.buy("amy", (sku, 1), key="k")
     assert again.replayed
     assert again.value.id == first.value.id

@@ -12,10 +12,10 @@ from tests.commerce.shop import APPROVED, Clock, Shop, open_shop
 
 
 async def test_of_two_hundred_buyers_at_once_exactly_twenty_get_the_twenty_pieces(
-    tmp_path: Path,
+    shop_place: Path | str,
 ) -> None:
     clock = Clock()
-    shops = [await open_shop(tmp_path / "hawker.db", clock) for _ in range(2)]
+    shops = [await open_shop(shop_place, clock) for _ in range(2)]
     sku = await shops[0].sku(stock=20)
     results = await asyncio.gather(
         *(shops[n % 2].buy(f"buyer-{n}", (sku, 1), key="k") for n in range(200)),

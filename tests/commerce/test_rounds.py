@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from commerce.changes import Changes
 from commerce.errors import OutOfStock, Refusal, StoreUnavailable
 from commerce.rounds import ROUND_COMMANDS, ROUNDS_AT_ONCE, Rounds
-from commerce.store import ABSENT, SqliteStore, Versioned
+from commerce.store import ABSENT, Store, Versioned
+from tests.commerce.conftest import Open
 from tests.commerce.shop import Shop
 
 STOCK = "stock"
@@ -26,7 +26,7 @@ class Loaded:
 class Till:
     """Takes pieces, a key for each taker; a taker named `bug` breaks it."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: Store) -> None:
         self.store = store
         self.sizes: list[int] = []
         self.rounds = Rounds(store, self.load, self.decide)
@@ -55,8 +55,8 @@ class Till:
 
 
 @pytest.fixture
-async def till(tmp_path: Path) -> Till:
-    store = await SqliteStore.open(tmp_path / "hawker.db")
+async def till(open_store: Open) -> Till:
+    store = await open_store()
     await store.commit("stock", adds={STOCK: (3, 0)})
     return Till(store)
 

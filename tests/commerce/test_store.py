@@ -183,6 +183,14 @@ async def test_scan_goes_by_sort_then_key_from_low_to_below_high(store: Store) -
     assert await store.scan("none", "", INDEX_END, 10) == []
 
 
+async def test_a_page_begins_behind_the_last_sort_of_the_one_before(store: Store) -> None:
+    sorts = ["a", "a\x01", "ab", "b"]
+    await store.commit("1", index={("i", f"k{n}"): sort for n, sort in enumerate(sorts)})
+    assert await store.scan("i", "a\0", INDEX_END, 10) == ["k1", "k2", "k3"]
+    assert await store.scan("i", "", "ab\0", 10) == ["k0", "k1", "k2"]
+    assert await store.scan("i", "b\0", INDEX_END, 10) == []
+
+
 async def test_a_key_has_one_place_in_an_index_and_can_leave_it(store: Store) -> None:
     await store.commit("1", index={("i", "k"): "a", ("j", "k"): "a"})
     await store.commit("2", index={("i", "k"): "z"})

@@ -103,9 +103,9 @@ async def run(courier: Courier) -> None:
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[House]:
+async def opened(shop_place: Path | str) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
-        shop = await open_shop(path / "hawker.db", Clock(utc_ms()))
+        shop = await open_shop(shop_place, Clock(utc_ms()))
         stack.push_async_callback(shop.store.close)
         sender = Sender(allow_private=True, is_public=is_public)
         sender.open()
@@ -114,8 +114,8 @@ async def opened(path: Path) -> AsyncIterator[House]:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    async with opened(tmp_path) as house:
+async def house(shop_place: Path | str) -> AsyncIterator[House]:
+    async with opened(shop_place) as house:
         yield house
 
 
