@@ -31,6 +31,7 @@ def encode() -> bytes:
     context.width, context.height, context.pix_fmt = WIDTH, HEIGHT, "yuv420p"
     context.time_base, context.framerate = Fraction(1, FRAMES_PER_S), Fraction(FRAMES_PER_S)
     context.bit_rate, context.gop_size = BITS_PER_S, GOP_FRAMES
+    context.thread_count = 1  # a slice for each otherwise
     context.options = {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline"}
     context.options |= {"x264-params": f"keyint={GOP_FRAMES}:scenecut=0:repeat-headers=1"}
     packets = [packet for frame in _frames() for packet in context.encode(frame)]
