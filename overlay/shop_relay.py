@@ -80,9 +80,16 @@ class ShopRelay:
         self._following: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Tell what was not told yet, then follow; raises StoreUnavailable."""
+        """Tell what was not told yet, then follow; raises StoreUnavailable.
+
+        What is sold meanwhile is for following: a shop may be so busy that it has no end.
+        """
         await self._begin()
-        while await self._relay():
+        position = await self._position() or Position(0, 0)
+        behind = await self._store.events(SHOP, position.seq, 1)
+        end = await last_seq(self._store, SHOP, behind[0][0]) if behind else position.seq
+        self._seq = position.seq
+        while self._seq < end and await self._relay():
             pass
         self._context = contextvars.copy_context()
         self._follow_on()

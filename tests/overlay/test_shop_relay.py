@@ -127,6 +127,25 @@ async def test_what_came_while_no_relay_ran_is_told_once_by_the_next(house: Hous
     assert await changed(house) == [stock(product, 4, held=True) for product in products]
 
 
+async def test_a_shop_that_never_stops_selling_is_followed_all_the_same(house: House) -> None:
+    product = await house.in_bag()
+    await house.buy(product)
+    relay, selling = new_relay(house), True
+
+    async def sell() -> None:
+        while selling:
+            changes = Changes(house.clock())
+            changes.tell(SHOP, "stock.changed", sku=product.skus[0].sku)
+            await changes.commit(house.store)
+
+    sellers = [asyncio.create_task(sell()) for _ in range(8)]
+    async with asyncio.timeout(10):
+        await relay.start()
+    selling = False
+    await asyncio.gather(*sellers)
+    await relay.stop()
+
+
 async def test_who_follows_is_told_soon_and_in_order(house: House) -> None:
     product = await house.in_bag(stock=9)
     await house.relay.start()
