@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
@@ -37,9 +38,14 @@ class Commands:
         return command
 
     def answer(self, value: Any) -> None:
-        """Something that can be pickled."""
-        with contextlib.suppress(BrokenPipeError):
-            self._control.send(value)
+        """Something that can be pickled; of any size, so the loop stands still for it."""
+        pipe = self._control.fileno()
+        os.set_blocking(pipe, True)
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._control.send(value)
+        finally:
+            os.set_blocking(pipe, False)
 
 
 NewLoop: TypeAlias = Callable[[], uvloop.Loop]
