@@ -1,24 +1,21 @@
 """Archiving: what a shop keeps of orders that are over, small.
 
 An order that has ended, owes nobody anything and has not changed for `after_ms` is packed: its record
-and the answer under its Idempotency-Key are kept in their small form (`commerce.shrunk`), and it leaves
-the indexes by room and by state. It is still read by its id, answers a repeat of its command alike, and
-stands in the lists of all orders and of its buyer's. An act on it (a dispute, a late refund) finds it
-as it was, and keeps it in its full form again, with its place by state only if that changes. What was
-paid and given back stays as it is.
+is kept in its small form (`commerce.shrunk`), and it leaves the indexes by room and by state. It is
+still read by its id, answers a repeat of its command alike, and stands in the lists of all orders and
+of its buyer's. An act on it (a dispute, a late refund) finds it as it was, and keeps it in its full form
+again, with its place by state only if that changes. What was paid and given back stays as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from commerce.changes import Changes, decide_and_commit
-from commerce.idempotency import shrunk_answer
 from commerce.ids import utc_ms
 from commerce.orders import Order, order_key, pack, unpack
 from commerce.shrunk import shrink
-from commerce.store import ABSENT, INDEX_END, Store, Versioned
+from commerce.store import INDEX_END, Store
 
 CLOSED = ("completed", "cancelled", "expired")
 SETTLED = {
@@ -41,17 +38,13 @@ def is_over(order: Order, before_ms: int) -> bool:
     )
 
 
-def pack_away(changes: Changes, order: Order, bound: Versioned) -> None:
-    """`bound` is what stands under its Idempotency-Key."""
+def pack_away(changes: Changes, order: Order) -> None:
     key = order_key(order.id)
     changes.reads[key] = order.version
-    changes.writes[key] = shrink(pack(replace(order, bound=None)))
+    changes.writes[key] = shrink(pack(order))
     changes.index[f"orders/state/{order.state}", key] = None
     if order.room is not None:
         changes.index[f"orders/room/{order.room}", key] = None
-    if order.bound is not None and bound[0] is not None:
-        changes.reads[order.bound] = bound[1]
-        changes.writes[order.bound] = shrunk_answer(bound[0])
 
 
 class Archive:
@@ -87,11 +80,9 @@ class Archive:
         loaded = await self._store.load(keys)
         orders = [order for key in keys if (order := unpack(*loaded[key])) is not None]
         over = [order for order in orders if is_over(order, before_ms)]
-        bound = await self._store.load({order.bound for order in over if order.bound is not None})
         changes = Changes(self._now_ms())
         for order in over:
-            item = ABSENT if order.bound is None else bound[order.bound]
-            pack_away(changes, order, item)
+            pack_away(changes, order)
         if orders:
             last = orders[-1]
             self._seen[state] = f"{10**15 - last.created_ms:015d}{last.id}\0"

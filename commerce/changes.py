@@ -63,15 +63,15 @@ class Changes:
         Its reads are at the versions that this was decided on. Raises ValueError when one writes
         what the other adds to.
         """
-        if not (
-            self.adds.keys().isdisjoint(later.writes) and later.adds.keys().isdisjoint(self.writes)
-        ):
+        adds, writes, reads = self.adds, self.writes, self.reads
+        if not (adds.keys().isdisjoint(later.writes) and later.adds.keys().isdisjoint(writes)):
             raise ValueError("a counter is written and added to in one commit")
         for key, version in later.reads.items():
-            self.reads.setdefault(key, version)
+            reads.setdefault(key, version)
         self.writes.update(later.writes)
         for key, (delta, floor) in later.adds.items():
-            self.add(key, delta, floor)
+            before, other = self.adds.get(key, (0, floor))
+            self.adds[key] = before + delta, other if other > floor else floor
         self.index.update(later.index)
         self.events += later.events
         self.once.update(later.once)

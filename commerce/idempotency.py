@@ -3,10 +3,11 @@
 After draft-ietf-httpapi-idempotency-key-header, with these choices. A key belongs to (sub, act, key).
 It is bound to the command's fingerprint by the commit that does the command, so only accepted
 commands bind it: a refusal stores nothing and may be tried again. Another command under a bound key is
-refused. A second copy that comes while the first is being done waits for it, in one process by a
-lock, in two by the Conflict of the second commit, and gets its answer as a replay.
+refused. A second copy that comes while the first is being done waits for its turn, in two processes it
+meets the Conflict of the second commit, and gets the first one's answer as a replay.
 
-What is bound by an order is kept with it; the rest for KEPT_MS, then `sweep` forgets it.
+What is bound by an order is kept as long as it, and its answer is read out of it; the rest is kept for
+KEPT_MS, then `sweep` forgets it.
 """
 
 from __future__ import annotations
@@ -18,14 +19,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Generic, TypeVar
-from weakref import WeakValueDictionary
 
 import msgpack
 
 from commerce.changes import Changes, decide_and_commit
 from commerce.errors import Invalid, KeyMissing, KeyReused, Refusal, StoreUnavailable
 from commerce.ids import new_id
-from commerce.shrunk import grow, shrink
 from commerce.store import Store
 
 T = TypeVar("T")
@@ -87,17 +86,22 @@ def scope_item(sub: str, act: str, key: str) -> str:
 
 def bound_answer(scope: Scope, value: bytes | None) -> bytes | None:
     """The answer that stands under the scope's key, if one does; raises KeyReused."""
+    return read_bound(value, scope)[1]
+
+
+def read_bound(value: bytes | None, scope: Scope | None = None) -> tuple[str | None, bytes | None]:
+    """What stands under a key: (the item that its answer is read out of, None) or (None, its answer).
+
+    (None, None) where nothing does; raises KeyReused when `scope` is given and is another command's.
+    """
     if value is None:
-        return None
+        return None, None
     bound = msgpack.unpackb(value)
-    if bound["fingerprint"] != scope.fingerprint:
+    if scope is not None and bound["fingerprint"] != scope.fingerprint:
         raise KeyReused("another command was given under this Idempotency-Key")
-    return grow(bound["answer"])
-
-
-def any_answer(value: bytes | None) -> bytes | None:
-    """The answer under a key, whatever the command was."""
-    return None if value is None else grow(msgpack.unpackb(value)["answer"])
+    if "item" in bound:
+        return bound["item"], None
+    return None, bound["answer"]
 
 
 def bind(changes: Changes, scope: Scope, answer: bytes, *, kept_ms: int | None = None) -> None:
@@ -108,11 +112,10 @@ def bind(changes: Changes, scope: Scope, answer: bytes, *, kept_ms: int | None =
         changes.index[INDEX, scope.item] = f"{changes.now_ms + kept_ms:015d}"
 
 
-def shrunk_answer(value: bytes) -> bytes:
-    """What stands under a key with its answer in the small form; it still answers alike."""
-    bound = msgpack.unpackb(value)
-    packed: bytes = msgpack.packb({**bound, "answer": shrink(bound["answer"])})
-    return packed
+def bind_to(changes: Changes, scope: Scope, item: str) -> None:
+    """Bind the key to an item of the same commit, out of which its answer can be read ever after."""
+    changes.reads[scope.item] = 0
+    changes.writes[scope.item] = msgpack.packb({"fingerprint": scope.fingerprint, "item": item})
 
 
 async def decide_once(
@@ -134,14 +137,37 @@ async def decide_once(
 
 
 class InFlight:
-    """Who does a command just now; a second copy waits here."""
+    """Who does a command just now; a second copy waits until he is done."""
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._done: dict[str, asyncio.Future[None] | None] = {}  # None where nobody waits
 
-    def alone(self, scope: Scope) -> asyncio.Lock:
-        """The lock of the scope: held by who does the command, gone with the last who waits."""
-        return self._locks.setdefault(scope.item, asyncio.Lock())
+    def alone(self, scope: Scope) -> Turn:
+        """`async with` it: held by who does the command."""
+        return Turn(self._done, scope.item)
+
+
+class Turn:
+    """One command's turn."""
+
+    __slots__ = ("_done", "_item")
+
+    def __init__(self, done: dict[str, asyncio.Future[None] | None], item: str) -> None:
+        self._done, self._item = done, item
+
+    async def __aenter__(self) -> None:
+        done, item = self._done, self._item
+        while item in done:
+            waited = done[item]
+            if waited is None:
+                waited = done[item] = asyncio.get_running_loop().create_future()
+            await asyncio.shield(waited)  # others may wait for it, too
+        done[item] = None
+
+    async def __aexit__(self, *error: object) -> None:
+        waited = self._done.pop(self._item)
+        if waited is not None:
+            waited.set_result(None)
 
 
 async def sweep(store: Store, now_ms: int) -> int:

@@ -81,6 +81,11 @@ def read_stock(sku: str, loaded: Mapping[str, Versioned]) -> Stock:
     return Stock(sku, available, reserved, committed, version, kept, low_at)
 
 
+def counted(loaded: Mapping[str, Versioned], sku: str, counter: str) -> int:
+    """One of COUNTERS alone, of a SKU that is there."""
+    return int(loaded[f"stock/{sku}/{counter}"][0] or b"0")
+
+
 def move(
     changes: Changes, sku: str, pieces: int, *, source: str | None, target: str | None
 ) -> None:

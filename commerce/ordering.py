@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,10 +30,10 @@ from commerce.idempotency import (
     Answer,
     InFlight,
     Scope,
-    any_answer,
     bind,
     decide_once,
     fingerprint,
+    read_bound,
     scope_item,
 )
 from commerce.ids import utc_ms
@@ -202,8 +202,7 @@ class Orders:
                         raise
                     # Others may have released them since the load: only one after counts. A price
                     # may have changed because ended holds still count in a sale's quota.
-                    skus = refusal.extra.get("skus", command.lines)
-                    nothing_due = await self.release_due(skus) == 0
+                    nothing_due = await self.release_due() == 0
         raise Busy("the stock changes too fast")
 
     async def get(self, id: str, sub: str | None = None) -> Order:
@@ -213,11 +212,13 @@ class Orders:
     async def by_key(self, sub: str, key: str) -> Order:
         """The order that the buyer placed under an Idempotency-Key; raises NotFound."""
         item = scope_item(sub, PLACE, key)
-        answer = any_answer((await self._store.load([item]))[item][0])
+        placed, answer = read_bound((await self._store.load([item]))[item][0])
         order = unpack(answer, 0)
-        if order is None:
+        if order is not None:  # kept as a copy
+            placed = order_key(order.id)
+        if placed is None:
             raise NotFound("there is no order under this key", code="order_not_found")
-        return await self.get(order.id, sub)
+        return await self.get(placed.removeprefix(order_key("")), sub)
 
     async def list(
         self,
@@ -356,19 +357,19 @@ class Orders:
 
     async def sweep(self) -> int:
         """End reservations whose time has passed; how many, at most SWEPT_AT_ONCE at a time."""
-        return sum(await self._expire_in(DUE))
+        return sum(await self._expire_due())
 
-    async def release_due(self, skus: Iterable[str]) -> int:
-        """End the holds on these SKUs whose time has passed; how many there were.
+    async def release_due(self) -> int:
+        """End the holds whose time has passed; how many there were, at most SWEPT_AT_ONCE.
 
-        They have ended on return, whoever ended them; at most SWEPT_AT_ONCE of each SKU.
+        They have ended on return, whoever ended them.
         """
-        return sum([len(await self._expire_in(f"{DUE}/{sku}")) for sku in skus])
+        return len(await self._expire_due())
 
-    async def _expire_in(self, index: str) -> Sequence[bool]:
+    async def _expire_due(self) -> Sequence[bool]:
         """For each that was due, whether it was ended here."""
         now_ms = self._now_ms()
-        keys = await self._store.scan(index, "", f"{now_ms + 1:015d}", SWEPT_AT_ONCE)
+        keys = await self._store.scan(DUE, "", f"{now_ms + 1:015d}", SWEPT_AT_ONCE)
         return await asyncio.gather(*(self._expire(key) for key in keys))
 
     async def _expire(self, key: str) -> bool:
@@ -421,8 +422,9 @@ def _narrowest(room: str | None, buyer: str | None, state: str | None) -> str:
         return f"orders/buyer/{buyer}"
     if room is not None:
         return f"orders/room/{room}"
-    # One whose time has passed may not have been swept yet, so "expired" is found among all.
-    return "orders" if state in (None, "expired") else f"orders/state/{state}"
+    # One whose time has passed may not have been swept yet, so "expired" is found among all, and what
+    # is reserved is the newest of all.
+    return "orders" if state in (None, "reserved", "expired") else f"orders/state/{state}"
 
 
 def _coupons(value: object) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from commerce.catalogue import Catalogue
 from commerce.changes import Changes
 from commerce.contact import Contacts
 from commerce.errors import NotFound
-from commerce.idempotency import Answer, Scope, bind, bound_answer
-from commerce.inventory import read_stock, stock_keys
+from commerce.idempotency import Answer, Scope, bind_to, read_bound
+from commerce.inventory import stock_keys
+from commerce.order_record import as_placed
 from commerce.orders import (
     Limits,
     Order,
@@ -80,33 +81,36 @@ class Placing:
         self._charges = charges
         self._now_ms = now_ms
         self._rules = NO_RULES  # as they were read last: the version tells whether they still are
+        self._limited: frozenset[str] = frozenset()  # SKUs that had a limit in the round before
 
     async def load(self, round: Sequence[Asked]) -> Loaded:
-        """Everything that the commands touch, in one load; in two, when the price rules have changed."""
+        """Everything that the commands touch, in one load; in two where a key is bound already, and
+        when price rules or limits are others than in the round before."""
         codes = {code for asked in round for code in asked.command.lines}
         products = await self._catalogue.product_items(codes)
         keys = set(products.values())
         keys.update(key for sku in products for key in stock_keys(sku))
         for asked in round:
             keys.add(asked.scope.item)
-            sub = asked.command.sub
-            keys.update(bought_key(sku, sub) for sku in asked.command.lines if sku in products)
             for coupon in asked.command.coupons:
-                keys.update((coupon_key(coupon), unspent_key(coupon, sub)))
+                keys.update((coupon_key(coupon), unspent_key(coupon, asked.command.sub)))
         keys.add(KEY)
         rules = self._rules  # another round may put later ones there, while this one waits
-        keys.update(_sale_keys(round, rules))
+        keys |= _sale_keys(round, rules) | _bought_keys(round, self._limited)
         rooms = {asked.command.room for asked in round} - {None}
         there = [room for room in rooms if room is not None and await self._room_exists(room)]
         items = await self._store.load(keys)
         if items[KEY][1] != rules.version:
             rules = self._rules = read_rules(items)
-            more = _sale_keys(round, rules) - keys
-            items.update(await self._store.load(more) if more else {})
+        shown = read_products(products, items)
+        limited = self._limited = _limited_skus(shown)
+        more = _sale_keys(round, rules) | _bought_keys(round, limited) | _placed_items(round, items)
+        if not more <= keys:
+            items.update(await self._store.load(more - keys))
         ids = {id for asked in round for id in asked.command.coupons}
         found = {id: unpack_coupon(*items[coupon_key(id)]) for id in ids}
         coupons = {id: coupon for id, coupon in found.items() if coupon is not None}
-        return Loaded(items, read_products(products, items), there, rules, coupons, self._now_ms())
+        return Loaded(items, shown, there, rules, coupons, self._now_ms())
 
     def price(self, command: PlaceOrder, loaded: Loaded) -> Price:
         """What the command costs now; raises what `commerce.reserving.priced` does."""
@@ -126,19 +130,15 @@ class Placing:
         earlier = replay(asked.scope, items)
         if earlier is not None:
             return None, earlier
-        products = {sku: loaded.products[sku] for sku in command.lines if sku in loaded.products}
-        stocks = {sku: read_stock(sku, items) for sku in products}
         changes, order = decide_place(
             command,
-            products,
-            stocks,
+            loaded.products,
             items,
             self._limits,
             loaded.now_ms,
             rules=loaded.rules,
             coupons=loaded.coupons,
             charges=self._charges,
-            bound=asked.scope.item,
             known=loaded.known,
         )
         if command.room is not None and command.room not in loaded.rooms:
@@ -149,16 +149,35 @@ class Placing:
             contact = self._contacts.put(changes, command.sub, command.given)
             order = replace(order, contact=contact)
         order = save(changes, None, order)
-        packed = changes.writes[order_key(order.id)]
-        assert packed is not None
-        bind(changes, asked.scope, packed)
+        bind_to(changes, asked.scope, order_key(order.id))
         return changes, Answer(order)
 
 
 def replay(scope: Scope, loaded: Mapping[str, Versioned]) -> Answer[Order] | None:
     """The order that stands under the scope's key, as it was answered; raises KeyReused."""
-    order = unpack(bound_answer(scope, loaded[scope.item][0]), 0)
-    return None if order is None else Answer(order, True)
+    item, answer = read_bound(loaded[scope.item][0], scope)
+    kept = unpack(answer, 0) if item is None else unpack(*loaded[item])
+    if kept is None:
+        return None
+    return Answer(kept if item is None else as_placed(kept), True)
+
+
+def _limited_skus(products: Mapping[str, Product]) -> frozenset[str]:
+    """Those of {sku: product} with a limit per buyer."""
+    return frozenset(c for c, each in products.items() if each.sku(c).per_buyer is not None)
+
+
+def _bought_keys(round: Sequence[Asked], limited: Collection[str]) -> set[str]:
+    if not limited:
+        return set()
+    commands = [asked.command for asked in round]
+    return {bought_key(sku, each.sub) for each in commands for sku in each.lines if sku in limited}
+
+
+def _placed_items(round: Sequence[Asked], items: Mapping[str, Versioned]) -> set[str]:
+    """The orders that stand under the commands' keys already."""
+    values = (items[asked.scope.item][0] for asked in round)
+    return {item for value in values if (item := read_bound(value)[0]) is not None}
 
 
 def _sale_keys(round: Sequence[Asked], rules: PriceRules) -> set[str]:

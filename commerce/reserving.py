@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from commerce.changes import Changes
 from commerce.errors import Invalid, LimitReached, NotFound, OutOfStock, PriceChanged
 from commerce.ids import new_id
-from commerce.inventory import Stock, move
+from commerce.inventory import counted, move
 from commerce.orders import Limits, Line, Order, PlaceOrder, bought_key
 from commerce.pricing.claims import coupon_key, spend_claim, unspent_key
 from commerce.pricing.coupon import Coupon, CouponRefused, check_for
@@ -51,11 +51,9 @@ def priced(
 
     `known` remembers prices while nothing but `items` and the command changes.
     """
-    wanted = []
-    for code, qty in command.lines.items():
+    for code in command.lines:
         if code not in products:
             raise Invalid("lines", f"there is no SKU {code}")
-        wanted.append(Wanted(products[code], products[code].sku(code), qty))
     for id in command.coupons:
         _check_coupon(command, id, coupons, items, now_ms)
     left = {
@@ -63,14 +61,14 @@ def priced(
         for sale in sales_of(command, rules)
         if sale.runs(now_ms)
     }
-    buyer = Buyer(command.room, command.tier, command.segment)
-    asked = (buyer, tuple(command.lines.items()), command.coupons, tuple(left.items()))
+    who = command.room, command.tier, command.segment
+    asked = (who, tuple(command.lines.items()), command.coupons, tuple(left.items()))
     if known is not None and asked in known.prices:
         return known.prices[asked]
     cost = price(
-        wanted,
+        [Wanted(products[sku], products[sku].sku(sku), n) for sku, n in command.lines.items()],
         rules,
-        buyer=buyer,
+        buyer=Buyer(*who),
         now_ms=now_ms,
         coupons=[coupons[id].rule for id in command.coupons],
         left=left,
@@ -84,7 +82,6 @@ def priced(
 def decide_place(
     command: PlaceOrder,
     products: Mapping[str, Product],
-    stocks: Mapping[str, Stock],
     items: Mapping[str, Versioned],
     limits: Limits,
     now_ms: int,
@@ -92,12 +89,11 @@ def decide_place(
     rules: PriceRules,
     coupons: Mapping[str, Coupon],
     charges: Charges | None = None,
-    bound: str | None = None,
     known: Known | None = None,
 ) -> tuple[Changes, Order]:
     """A reservation of all lines, or none.
 
-    `products` and `stocks` by SKU; `items` holds the counters of limits, sales and claims. Raises what
+    `products` by SKU; `items` holds the counters of stock, limits, sales and claims. Raises what
     `priced` does, PriceChanged with the new quote, LimitReached, or OutOfStock, which says whether
     others hold pieces.
     """
@@ -109,9 +105,9 @@ def decide_place(
     lines = _lines(cost, products, known)
     for line in lines:
         _take_limit(changes, command.sub, line, items)
-    short = [line.sku for line in lines if stocks[line.sku].available < line.qty]
+    short = [line.sku for line in lines if counted(items, line.sku, "available") < line.qty]
     if short:
-        raise OutOfStock(short, held=all(stocks[sku].reserved > 0 for sku in short))
+        raise OutOfStock(short, held=all(counted(items, sku, "reserved") > 0 for sku in short))
     until_ms = now_ms + round(limits.reservation_s * 1000)
     order = Order(
         id=new_id("ord", now_ms),
@@ -132,7 +128,6 @@ def decide_place(
         shipping=cost.shipping,
         tax=cost.tax,
         coupons=cost.coupons,
-        bound=bound,
     )
     for line in lines:
         product = products[line.sku]

@@ -9,7 +9,7 @@ import msgpack
 
 from benchmarks.ledger.sold import Gone, Paid, Sold
 from commerce.changes import SHOP
-from commerce.idempotency import any_answer, scope_item
+from commerce.idempotency import read_bound, scope_item
 from commerce.inventory import Stock, read_stock, stock_keys
 from commerce.ordering import PLACE
 from commerce.orders import Order, unpack
@@ -116,9 +116,9 @@ class Observer:
         }
         loaded = await self._load([*self._stock_keys, *self._coupon_keys, *unknown])
         for item, label in unknown.items():
-            order = unpack(any_answer(loaded[item][0]), 0)
-            if order is not None:
-                self._labels[label] = order.id
+            placed, _ = read_bound(loaded[item][0])
+            if placed is not None:
+                self._labels[label] = placed.removeprefix("order/")
         orders = await self._orders()
         payments = await self._payments([id for each in orders.values() for id in each.payments])
         of_payments = {p.refund for p in payments.values() if p.refund is not None}

@@ -256,7 +256,7 @@ class Payments:
             log.warning("%s: %s came instead of %s", payment.id, captured, payment.amount)
             return decide_other_amount(payment, order, captured, self._now_ms())
         if order.state == "expired" and outcome == "succeeded":
-            await self._orders.release_due(line.sku for line in order.lines)
+            await self._orders.release_due()
         keys = [key for line in order.lines for key in stock_keys(line.sku)]
         bought = [bought_key(line.sku, order.sub) for line in order.lines]
         loaded = await self._store.load([*keys, *bought, *price_keys(order)])

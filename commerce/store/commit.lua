@@ -6,7 +6,7 @@
 -- KEYS: item, place, order, seq, done, log, number, then every stream that an event goes to.
 -- ARGV: the prefix of streams, how many commit ids are kept and for how many ms, then the commits,
 --   each in msgpack: [id, [key, version, …], [key, value or false, …], [key, delta, floor, …],
---   [index, key, sort or false, …], [stream, event, …]].
+--   [[key, index, sort or false, …], …], [stream, event, …]].
 -- Answer: UTC ms of this server, then for each commit in msgpack one of [0, stream, seq, …],
 --   [1, key, version] (Conflict), [2, key, value] (BelowFloor), [3, text] (ValueError).
 
@@ -35,13 +35,14 @@ local function version_of(raw) return raw and struct.unpack('>I8', raw) or 0 end
 
 -- what the batch needs to know
 
-local commits, ids, keys, streams = {}, {}, {}, {}
+local commits, ids, keys, streams, wanted, spoken = {}, {}, {}, {}, 0, 0
 for i = 4, #ARGV do
   local commit = cmsgpack.unpack(ARGV[i])
-  commits[#commits + 1], ids[#ids + 1] = commit, commit[1]
-  for j = 1, #commit[2], 2 do keys[#keys + 1] = commit[2][j] end
-  for j = 1, #commit[4], 3 do keys[#keys + 1] = commit[4][j] end
-  for j = 1, #commit[6], 2 do streams[#streams + 1] = commit[6][j] end
+  commits[i - 3], ids[i - 3] = commit, commit[1]
+  local reads, adds, tells = commit[2], commit[4], commit[6]
+  for j = 1, #reads, 2 do wanted = wanted + 1; keys[wanted] = reads[j] end
+  for j = 1, #adds, 3 do wanted = wanted + 1; keys[wanted] = adds[j] end
+  for j = 1, #tells, 2 do spoken = spoken + 1; streams[spoken] = tells[j] end
 end
 local answers, items, seqs = fetch(done, ids), fetch(item, keys), fetch(seq, streams)
 local time = redis.call('TIME')
@@ -71,7 +72,7 @@ local function check(commit) -- a refusal, or nil and the counters
   return nil, counters
 end
 
-local changed, places, moved, events, told = {}, {}, {}, {}, {}
+local changed, places, moved, movers, events, happened, told = {}, {}, {}, 0, {}, 0, {}
 local began, done_ids, done_answers, repeated = {}, {}, {}, false
 
 local function apply(commit, counters)
@@ -87,13 +88,16 @@ local function apply(commit, counters)
     items[adds[j]] = version .. counters[j]
     changed[adds[j]] = true
   end
-  for j = 1, #index, 3 do
-    local key = index[j + 1]
-    if not places[key] then
-      places[key] = {}
-      moved[#moved + 1] = key
+  for _, move in ipairs(index) do
+    local key = move[1]
+    local at = places[key]
+    if not at then
+      at = {}
+      places[key] = at
+      movers = movers + 1
+      moved[movers] = key
     end
-    places[key][index[j]] = index[j + 2]
+    for j = 2, #move, 2 do at[move[j]] = move[j + 1] end
   end
   local answer, at = {0}, {}
   for j = 1, #tells, 2 do
@@ -101,7 +105,8 @@ local function apply(commit, counters)
     if not seqs[stream] then began[#began + 1] = stream end
     local next_seq = (seqs[stream] or 0) + 1
     seqs[stream], told[stream] = next_seq, next_seq
-    events[#events + 1] = {stream, next_seq, tells[j + 1]}
+    happened = happened + 1
+    events[happened] = {stream, next_seq, tells[j + 1]}
     if not at[stream] then
       at[stream] = #answer + 1
       answer[#answer + 1] = stream
@@ -134,34 +139,36 @@ end
 
 local stood = fetch(place, moved)
 local put, gone, added, removed, stand, nowhere = {}, {}, {}, {}, {}, {}
+local puts, adding, stands = 0, 0, 0
 for _, key in ipairs(moved) do
   local standing = stood[key] and cmsgpack.unpack(stood[key]) or {}
+  local behind = '\0' .. key
   for index, sort in pairs(places[key]) do
     local before = standing[index]
     if before ~= (sort or nil) then
-      if before then removed[#removed + 1] = index .. '\0' .. before .. '\0' .. key end
+      if before then removed[#removed + 1] = index .. '\0' .. before .. behind end
       if sort then
-        added[#added + 1] = 0
-        added[#added + 1] = index .. '\0' .. sort .. '\0' .. key
+        added[adding + 1], added[adding + 2] = 0, index .. '\0' .. sort .. behind
+        adding = adding + 2
       end
       standing[index] = sort or nil
     end
   end
   if next(standing) then
-    stand[#stand + 1] = key
-    stand[#stand + 1] = cmsgpack.pack(standing)
+    stand[stands + 1], stand[stands + 2] = key, cmsgpack.pack(standing)
+    stands = stands + 2
   else
     nowhere[#nowhere + 1] = key
   end
 end
 for _, stream in ipairs(began) do
-  added[#added + 1] = 0
-  added[#added + 1] = '\0\0' .. stream
+  added[adding + 1], added[adding + 2] = 0, '\0\0' .. stream
+  adding = adding + 2
 end
 for key in pairs(changed) do
   if items[key] then
-    put[#put + 1] = key
-    put[#put + 1] = items[key]
+    put[puts + 1], put[puts + 2] = key, items[key]
+    puts = puts + 2
   else
     gone[#gone + 1] = key
   end

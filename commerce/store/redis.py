@@ -243,9 +243,7 @@ class RedisStore:
             if writes
             else [],
             [each for key, move in adds.items() for each in (key, *move)] if adds else [],
-            [each for at, sort in index.items() for each in (*map(_place, at), _sort(sort))]
-            if index
-            else [],
+            _by_key(index) if index else [],
             [*chain.from_iterable(events)],
         ]
         streams = tuple(stream for stream, _ in events)
@@ -425,14 +423,19 @@ def _or_false(value: bytes | None) -> bytes | bool:
     return False if value is None else value
 
 
-def _place(text: str) -> str:
-    if "\0" in text:
+def _by_key(index: Mapping[tuple[str, str], str | None]) -> list[list[str | bool]]:
+    """[[key, index, sort or False, …], …]; a key may come again. Raises ValueError."""
+    moves: list[list[str | bool]] = []
+    move: list[str | bool] = []
+    for (name, key), sort in index.items():
+        if not move or key != move[0]:
+            move = [key]
+            moves.append(move)
+        move.append(name)
+        move.append(False if sort is None else sort)
+    if "\0" in "".join([text for move in moves for text in move if isinstance(text, str)]):
         raise ValueError("NUL in an index")
-    return text
-
-
-def _sort(sort: str | None) -> str | bool:
-    return False if sort is None else _place(sort)
+    return moves
 
 
 def _positive(limit: int) -> int:

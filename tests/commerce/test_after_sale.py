@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
-import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +23,7 @@ from commerce.errors import (
 )
 from commerce.inventory import Stock
 from commerce.money import Money
-from commerce.orders import TO_SEND, Line, Order, order_key, pack, unpack
+from commerce.orders import TO_SEND, Line, Order, order_key
 from commerce.pick_list import index_from_before, pick_list
 from commerce.refunds import Refund, decide_refund
 from commerce.returns import Return
@@ -113,18 +112,6 @@ async def test_a_partly_sent_order_is_not_cancelled_and_its_rest_is_refunded(sho
     assert (order.fulfilment, order.lines[0].left) == ("shipped", 0)
     assert await shop.stock(cup) == (4, 0, 0)
     assert (await deliver(shop, order)).state == "completed"
-
-
-async def test_an_order_from_before_shipments_had_one(shop: Shop) -> None:
-    cup = await shop.sku(stock=5)
-    order = await ship(shop, await shop.paid("amy", (cup, 2)))
-    members = msgpack.unpackb(pack(order))
-    del members["shipments"]
-    del members["lines"][0]["sent"]
-    old = unpack(msgpack.packb(members), 1)
-    assert old is not None
-    assert [each.pieces for each in old.shipments] == [{cup: 2}]
-    assert (old.lines[0].sent, old.lines[0].left) == (2, 0)
 
 
 # -- refunds --------------------------------------------------------------------------------------
