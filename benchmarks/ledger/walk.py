@@ -22,6 +22,7 @@ COUPONS = 0.3  # of the orders are to be with one
 ORDERS_MAX = 24  # of one world
 DRAINS = 6
 RETRIES_MAX = 50
+LATE_AT_ONCE = 4  # the model tries every order in which they may have come
 
 
 class Walk:
@@ -199,16 +200,22 @@ class Walk:
                 raise Violation(3, f"pieces are stuck: {stock}")
 
     async def _sell(self, sku: str) -> None:
-        """Sold = min(stock, demand)."""
+        """Sold = min(stock, demand), though all ask at once, in all processes."""
         world = self._world
-        stock, demand = world.books.available(sku), self._dice.randint(0, 12)
-        sold = 0
-        for number in range(demand):
-            act = self._acts.buy(f"late-{number}", ((sku, 1),))
-            if await world.step([(number % len(world.processes), act)]) != [OK]:
-                continue
-            await world.step([(0, self._acts.pay(act.key, APPROVED))])
-            await world.step([(0, self._acts.calls())])
-            sold += world.books.orders[act.key].state == "confirmed"
-        if sold != min(stock, demand):
-            raise Violation(3, f"{sold} of {sku} sold of {stock}, {demand} wanted")
+        stock, wanted = world.books.available(sku), self._dice.randint(0, 12)
+        slots, sold = len(world.processes), 0
+        for first in range(0, wanted, LATE_AT_ONCE):
+            late = range(first, min(first + LATE_AT_ONCE, wanted))
+            acts = [self._acts.buy(f"late-{n}", ((sku, 1),)) for n in late]
+            answers = await world.step([(n % slots, act) for n, act in enumerate(acts)])
+            for act, answer in zip(acts, answers, strict=True):
+                if answer == OK:
+                    sold += await self._paid(act.key)
+        if sold != min(stock, wanted):
+            raise Violation(3, f"{sold} of {sku} sold of {stock}, {wanted} wanted")
+
+    async def _paid(self, label: str) -> bool:
+        """Whether the order is confirmed by a payment that is approved."""
+        await self._world.step([(0, self._acts.pay(label, APPROVED))])
+        await self._world.step([(0, self._acts.calls())])
+        return self._world.books.orders[label].state == "confirmed"
