@@ -4,7 +4,8 @@ Five hundred buyers reserve one piece, and the next as soon as they are answered
 the order is durable. In-process it is the order desk itself with all it does: catalogue, prices,
 limits, Idempotency-Key, indexes and events. Over HTTP they are real servers on one store, with a kept
 connection and a viewer token for each buyer, and rate limits set aside. Plain Lua is the script that
-flash sales are commonly built on, by buyers who do nothing else. Each runs with 1, 2 and 4 processes,
+flash sales are commonly built on, by buyers who do nothing else. With --rate they come at that rate
+instead, and the answer's time counts from when they came. Each runs with 1, 2 and 4 processes,
 on a store of its own, in turns. Then a small stock is sold out at the same pace, and must sell exactly.
 Data lies below the working directory: what is measured is its disk. Exits with 1 if a sale was inexact.
 """
@@ -41,7 +42,7 @@ SET_ASIDE = ("limits.orders_per_minute=100000000", "limits.posts_per_minute=1000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`stock` is what is sold out; `kinds` are of KINDS."""
+    """`stock` is what is sold out; `kinds` are of KINDS; `rate` in orders/s, 0 as fast as answered."""
 
     kinds: Sequence[str]
     processes: Sequence[int]
@@ -49,6 +50,7 @@ class Plan:
     rounds: int
     seconds: float
     stock: int
+    rate: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ def main(argv: Sequence[str]) -> int:
         options.rounds,
         options.seconds,
         options.stock,
+        options.rate,
     )
     facts = {**machine.describe(("aiohttp", "msgpack", "uvloop")), **_conditions(plan)}
     console = report.console()
@@ -107,7 +110,7 @@ def measure(plan: Plan, kind: str, processes: int, stage: Stage) -> Sample:
     sku = stage.make(PLENTY)
     warm = _stretch(stage, sku, WARM_UP_S)
     before = [cpu_s(pid) for pid in stage.others]
-    done = _stretch(stage, sku, plan.seconds)
+    done = _stretch(stage, sku, plan.seconds, plan.rate)
     others_s = sum(cpu_s(pid) - was for pid, was in zip(stage.others, before, strict=True))
     _, reserved = stage.left(sku)
     rare = stage.make(plan.stock)
@@ -128,9 +131,9 @@ def measure(plan: Plan, kind: str, processes: int, stage: Stage) -> Sample:
     )
 
 
-def _stretch(stage: Stage, sku: str, seconds: float) -> Stretch:
+def _stretch(stage: Stage, sku: str, seconds: float, rate: float = 0.0) -> Stretch:
     for load in stage.loads:
-        load.ask(f"go {seconds} {sku}")
+        load.ask(f"go {seconds} {sku} {rate / len(stage.loads)}")
     return together([load.ask("done") for load in stage.loads])
 
 
@@ -250,6 +253,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--buyers", type=_positive(int), help="default 500")
     parser.add_argument("--rounds", type=_positive(int), help="default 3; the median counts")
     parser.add_argument("--seconds", type=_positive(float), help="each stretch; default 2")
+    parser.add_argument("--rate", type=_positive(float), default=0.0, help="orders/s in all")
     parser.add_argument("--stock", type=_positive(int), help="what is sold out; default 2000")
     parser.add_argument("--quick", action="store_true", help="20 buyers, 1 process, 1 round, 0.2 s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save all that was measured")
@@ -289,8 +293,9 @@ def _positive(kind: Any) -> Callable[[str], Any]:
 
 
 def _conditions(plan: Plan) -> dict[str, str]:
+    pace = f", {plan.rate:,.0f} orders/s by chance" if plan.rate else ""
     facts = {
-        "work": f"{plan.buyers} buyers of one SKU, one piece each time, answered when durable",
+        "work": f"{plan.buyers} buyers of one SKU, one piece each time, answered when durable{pace}",
         "SQLite": "WAL, synchronous=FULL; a transaction is one fsync",
         "Redis": f"{redis.version()}, appendfsync always, loopback"
         if redis.installed()

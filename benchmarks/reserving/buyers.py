@@ -1,10 +1,15 @@
-"""Buyers who each reserve one piece after the other, and what a stretch of that came to."""
+"""Buyers who each reserve one piece after the other, and what a stretch of that came to.
+
+At a rate they come by chance, on average so many a second in all: then an answer's time counts from
+when its buyer came, also when he had to wait for the one before.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import itertools
+import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -50,15 +55,28 @@ def together(stretches: Sequence[Stretch]) -> Stretch:
     )
 
 
-async def reserving(reserve: Reserve, buyers: int, seconds: float, run: str) -> Stretch:
-    """Let each buyer reserve again as soon as he is answered, for so long or until he is refused."""
+async def reserving(
+    reserve: Reserve, buyers: int, seconds: float, run: str, rate: float = 0.0
+) -> Stretch:
+    """Let each buyer reserve again and again, for so long or until he is refused.
+
+    As soon as he is answered, or with `rate` orders a second of all buyers together.
+    """
     done = Stretch()
     began, cpu = time.perf_counter(), Cpu.now()
     until = began + seconds
 
+    async def comes(before: float) -> float:
+        if not rate:
+            return time.perf_counter()
+        came = before + random.expovariate(rate / buyers)
+        await asyncio.sleep(max(0.0, min(came, until) - time.perf_counter()))
+        return came
+
     async def buy(buyer: int) -> None:
+        asked = began
         for number in itertools.count():
-            asked = time.perf_counter()
+            asked = await comes(asked)
             if asked >= until:
                 return
             if not await reserve(buyer, f"{run}-{buyer}-{number}"):
@@ -74,9 +92,11 @@ async def reserving(reserve: Reserve, buyers: int, seconds: float, run: str) -> 
 
 
 async def serve(
-    commands: Commands, begin: Callable[[str, float], Coroutine[Any, Any, Stretch]], **more: Any
+    commands: Commands,
+    begin: Callable[[str, float, float], Coroutine[Any, Any, Stretch]],
+    **more: Any,
 ) -> None:
-    """Answer a load's commands: `go SECONDS SKU`, `done`, and those in `more`, each with one word."""
+    """Answer a load's commands: `go SECONDS SKU RATE`, `done`, and `more`, each with one word."""
     running: asyncio.Task[Stretch] | None = None
     gc.collect()
     gc.freeze()  # as the server does once it has started
@@ -84,7 +104,7 @@ async def serve(
     while True:
         name, *words = (await commands.next()).split()
         if name == "go":
-            running = asyncio.create_task(begin(words[1], float(words[0])))
+            running = asyncio.create_task(begin(words[1], float(words[0]), float(words[2])))
             commands.answer("went")
         elif name == "done":
             assert running is not None

@@ -114,7 +114,7 @@ class Desk:
         stock = await self._inventory.get(sku)
         return stock.available, stock.reserved
 
-    async def begin(self, sku: str, seconds: float) -> Stretch:
+    async def begin(self, sku: str, seconds: float, rate: float = 0.0) -> Stretch:
         """One stretch; who finds nothing left asks no more."""
         body = {"room": ROOM, "lines": [{"sku": sku, "qty": 1}]}
         pid = os.getpid()
@@ -129,7 +129,7 @@ class Desk:
 
         self._runs += 1
         commits, transactions = self._store.commits, CountedFile.transactions
-        done = await reserving(reserve, self._buyers, seconds, f"{pid}.{self._runs}")
+        done = await reserving(reserve, self._buyers, seconds, f"{pid}.{self._runs}", rate)
         done.commits = self._store.commits - commits
         done.transactions = CountedFile.transactions - transactions
         return done

@@ -68,7 +68,7 @@ async def run(commands: Commands, urls: Sequence[str], tokens: Sequence[str]) ->
         connections.append(connection)
     pid, runs = os.getpid(), 0
 
-    async def begin(sku: str, seconds: float) -> Stretch:
+    async def begin(sku: str, seconds: float, rate: float) -> Stretch:
         nonlocal runs
         runs += 1
         body = json.dumps({"room": ROOM, "lines": [{"sku": sku, "qty": 1}]})
@@ -85,7 +85,7 @@ async def run(commands: Commands, urls: Sequence[str], tokens: Sequence[str]) ->
                 raise ValueError(f"answered with {status}")
             return status == 201
 
-        return await reserving(reserve, len(tokens), seconds, f"{pid}.{runs}")
+        return await reserving(reserve, len(tokens), seconds, f"{pid}.{runs}", rate)
 
     try:
         await serve(commands, begin)

@@ -73,7 +73,7 @@ async def _sell(commands: Commands, desks: Sequence[Redis | Pooled]) -> None:
         available = int(await desks[0].ask("GET", f"{{{sku}}}stock"))
         return available, int(await desks[0].ask("XLEN", f"{{{sku}}}orders"))
 
-    async def begin(sku: str, seconds: float) -> Stretch:
+    async def begin(sku: str, seconds: float, rate: float) -> Stretch:
         nonlocal runs
         runs += 1
         tag = f"{{{sku}}}"
@@ -90,7 +90,7 @@ async def _sell(commands: Commands, desks: Sequence[Redis | Pooled]) -> None:
                 raise ValueError(reply)
             return reply == b"0"
 
-        done = await reserving(reserve, len(desks), seconds, f"{pid}.{runs}")
+        done = await reserving(reserve, len(desks), seconds, f"{pid}.{runs}", rate)
         done.commits = done.sold
         return done
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from benchmarks import reserve
 from benchmarks.reserving import redis
-from benchmarks.reserving.buyers import Stretch, together
+from benchmarks.reserving.buyers import Stretch, reserving, together
 
 
 def test_a_quick_run_sells_exactly_what_is_there_by_every_way(
@@ -29,6 +30,16 @@ def test_a_quick_run_sells_exactly_what_is_there_by_every_way(
     (embedded,) = [each for each in result["samples"] if each["kind"] == "sqlite"]
     assert 0 < embedded["transactions"] <= embedded["commits"] < embedded["sold"]
     assert "Reservations of one SKU" in capsys.readouterr().out
+
+
+async def test_at_a_rate_an_answer_counts_from_when_its_buyer_came() -> None:
+    async def slow(buyer: int, key: str) -> bool:
+        await asyncio.sleep(0.05)
+        return True
+
+    done = await reserving(slow, 1, 0.5, "run", rate=100.0)  # five times as many as he is answered
+    assert 1 < done.sold < 50
+    assert done.answers_ms[-1] > 2 * done.answers_ms[0] > 0
 
 
 def test_processes_at_the_same_time_count_as_one() -> None:
