@@ -97,13 +97,14 @@ def _event(now_ms: int, type: str, data: Mapping[str, str]) -> bytes:
 async def decide_and_commit(
     store: Store, decide: Callable[[], Awaitable[tuple[Changes | None, T]]]
 ) -> T:
-    """The answer of `decide` once its changes are durable; None has nothing to commit.
+    """The answer of `decide` once its changes are durable; with None it is one that was read.
 
     `decide` loads what it needs anew each time. Raises what it refuses with, or Busy.
     """
     for _ in range(ATTEMPTS):
         changes, answer = await decide()
         if changes is None:
+            await store.settle()
             return answer
         try:
             await changes.commit(store)

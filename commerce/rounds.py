@@ -125,6 +125,8 @@ class Rounds(Generic[C, L, T]):
         try:
             if changes is not None:
                 await changes.commit(self._store)
+            else:
+                await self._store.settle()
         except (Conflict, BelowFloor):
             return False
         for waiting, outcome in zip(batch, outcomes, strict=True):

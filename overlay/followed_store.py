@@ -26,6 +26,9 @@ class FollowedStore:
     async def scan(self, index: str, low: str, high: str, limit: int) -> list[str]:
         return await self._store.scan(index, low, high, limit)
 
+    async def settle(self) -> None:
+        await self._store.settle()
+
     async def commit(
         self,
         commit_id: str,

@@ -85,6 +85,9 @@ class CrashingStore:
         self._life.cross("after a scan")
         return found
 
+    async def settle(self) -> None:
+        await self._store.settle()
+
     async def commit(
         self,
         commit_id: str,

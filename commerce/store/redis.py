@@ -32,7 +32,7 @@ import msgpack
 from redis.exceptions import NoScriptError, ResponseError
 
 from commerce.errors import OutcomeUnknown, StoreUnavailable
-from commerce.ids import utc_ms
+from commerce.ids import new_id, utc_ms
 from commerce.store.migrations import TooNew, check_known, records_format
 from commerce.store.redis_link import Command, Link, Lost, Refused, Unsafe
 from commerce.store.redis_url import parse
@@ -258,6 +258,11 @@ class RedisStore:
         page = (f"(0-{after}", "+", "COUNT", _positive(limit))
         found = await self._ask(self._reads, ("XRANGE", key, *page))
         return [(int(id[2:]), fields[1]) for id, fields in found]
+
+    async def settle(self) -> None:
+        """Return when the replicas have what could be read; raises StoreUnavailable."""
+        if self._replicas:  # they have all before a commit that they have
+            await self.commit(new_id("cmt", self.now_ms()))
 
     async def streams(self, after: str, limit: int) -> list[tuple[str, int]]:
         """[(stream, number of its last event)] with names above `after`, in their order."""

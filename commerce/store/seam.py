@@ -104,5 +104,11 @@ class Store(Protocol):
     async def events(self, stream: str, after: int, limit: int) -> list[tuple[int, bytes]]:
         """[(seq, event)] with seq above `after`, in order, without gaps."""
 
+    async def settle(self) -> None:
+        """Return when all that could be read is as durable as what a commit has answered.
+
+        For an answer that is read, and not made by a commit of its own; raises StoreUnavailable.
+        """
+
     async def close(self) -> None:
         """Finish what was asked for and let go; later calls are refused."""

@@ -149,6 +149,9 @@ class SqliteStore:
         events: list[tuple[int, bytes]] = await self._ask(Events(stream, after, _positive(limit)))
         return events
 
+    async def settle(self) -> None:
+        """Nothing: what can be read is on the disk."""
+
     async def streams(self, after: str, limit: int) -> list[tuple[str, int]]:
         """[(stream, number of its last event)] with names above `after`, in their order."""
         streams: list[tuple[str, int]] = await self._ask(Streams(after, _positive(limit)))

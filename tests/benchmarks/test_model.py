@@ -24,7 +24,12 @@ class Broken:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self.load, self.scan, self.events = store.load, store.scan, store.events
+        self.load, self.scan, self.events, self.settle = (
+            store.load,
+            store.scan,
+            store.events,
+            store.settle,
+        )
 
     async def commit(self, commit_id: str, **parts: Any) -> dict[str, int]:
         return await self._store.commit(commit_id, **self.changed(parts))

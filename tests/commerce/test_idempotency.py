@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from commerce import idempotency
-from commerce.errors import Invalid, KeyMissing, KeyReused, OutOfStock
+from commerce.errors import Invalid, KeyMissing, KeyReused, OutcomeUnknown, OutOfStock
 from commerce.idempotency import KEPT_MS, parse_key
 from tests.commerce.shop import Clock, Shop, open_shop
 
@@ -134,3 +134,23 @@ async def test_an_orders_key_is_kept_and_others_end(shop: Shop) -> None:
     shop.clock.now += 1
     assert await idempotency.sweep(shop.store, shop.clock()) == 1
     assert (await shop.buy("amy", (sku, 1), key="k")).value.id == order.value.id
+
+
+async def test_a_repeat_waits_for_what_the_first_answer_waits_for(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever was told `outcome_unknown` for want of replicas is not told otherwise for asking twice."""
+    sku = await shop.sku(stock=3)
+    order = (await shop.buy("buyer", (sku, 1), key="one")).value
+    await shop.cancel(order, key="two")
+
+    async def too_few() -> None:
+        raise OutcomeUnknown("fewer than 1 replicas have it; ask again")
+
+    with monkeypatch.context() as missing:
+        missing.setattr(shop.store, "settle", too_few)
+        with pytest.raises(OutcomeUnknown):
+            await shop.buy("buyer", (sku, 1), key="one")
+        with pytest.raises(OutcomeUnknown):
+            await shop.cancel(order, key="two")
+    assert (await shop.buy("buyer", (sku, 1), key="one")).replayed

@@ -131,6 +131,8 @@ async def test_a_primary_is_killed_under_load_and_what_was_acknowledged_is_on_it
     monkeypatch.setattr(store_module, "REPLICAS_MS", 50)
     with pytest.raises(OutcomeUnknown):  # it has no replica yet
         await store.commit("alone", adds={"alone": (1, 0)})
+    with pytest.raises(OutcomeUnknown):
+        await store.settle()
     await asyncio.to_thread(cluster.home.start)  # comes back as a replica
     while True:
         try:
@@ -139,6 +141,7 @@ async def test_a_primary_is_killed_under_load_and_what_was_acknowledged_is_on_it
             continue
         break
     assert (await store.load(["alone"]))["alone"][0] == b"1"
+    await store.settle()
     await load.until(100)
     await load.stop()
     assert all(isinstance(each, OutcomeUnknown | StoreUnavailable) for each in load.refused)
