@@ -59,7 +59,7 @@ async def test_an_old_cycle_is_found_in_a_quiet_moment_or_when_much_has_come(
     kept = gc.get_freeze_count()
     ring: Ring | None = Ring()
     gc.freeze()
-    gone = weakref.ref(ring)  # type: ignore[arg-type]
+    gone = weakref.ref(ring)
     ring = None
     gc.collect()
     assert gone() is not None  # set aside: no collection looks there
@@ -70,4 +70,27 @@ async def test_an_old_cycle_is_found_in_a_quiet_moment_or_when_much_has_come(
     settled = True
     assert await until(lambda: gone() is None)
     assert len(crowd) == 10_000
+    collecting.stop()
+
+
+async def test_nothing_is_looked_through_while_much_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sale over HTTP has no session open, and a look through everything would hold each buyer up."""
+    monkeypatch.setattr(collector, "WORTH_OBJECTS", 5000)
+    monkeypatch.setattr(collector, "IDLE_OBJECTS", 3000)
+    collecting = Collector(quiet=lambda: True)
+    collecting.start()
+    ring: Ring | None = Ring()
+    gc.freeze()
+    gone = weakref.ref(ring)
+    ring = None
+    crowd = []
+    for _ in range(5):
+        more = [[number] for number in range(4000)]
+        frozen = gc.get_freeze_count()
+        crowd.append(more)
+        assert await until(lambda frozen=frozen: gc.get_freeze_count() > frozen)  # type: ignore[misc]
+        assert gone() is not None
+    assert await until(lambda: gone() is None)
     collecting.stop()
