@@ -7,7 +7,7 @@ sweeps it and when.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 
 from benchmarks.ledger.sold import (
@@ -58,6 +58,11 @@ class Books:
             bound=dict(self.bound),
             claims=dict(self.claims),
         )
+
+    def mark(self) -> Hashable:
+        """The same for books in which the same is true at one time."""
+        held = self.on_hand, self.orders, self.bound, self.claims
+        return tuple(frozenset(each.items()) for each in held)
 
     # -- what follows from it -------------------------------------------------------------------
 

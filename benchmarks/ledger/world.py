@@ -180,7 +180,7 @@ class World:
             process.life.befall(None)
         # What an act that failed has begun goes on without it.
         while others := asyncio.all_tasks() - self._standing - {asyncio.current_task()}:
-            await asyncio.wait(others)
+            await asyncio.gather(*others, return_exceptions=True)
         for slot, process in enumerate(self.processes):
             process.heard.clear()
             if process.life.dead:
