@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.cores import only
 
-READY_S = 30.0
+READY_S = 60.0
 STOP_S = 12.0
 LIVE_S = 15.0
 POLL_S = 0.05

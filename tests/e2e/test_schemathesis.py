@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -87,6 +88,7 @@ class Show:
     owned: list[Known] = field(default_factory=list)
 
 
+@pytest.mark.timeout(300)  # its thousands of tries are all work
 async def test_every_operation_answers_everybody_as_the_document_says(tmp_path: Path) -> None:
     async with running(tmp_path, *SET) as server:
         async with server.http.get(f"{server.url}/v1/openapi.json") as reply:
