@@ -104,6 +104,7 @@ class CrashingStore:
                 commit_id, reads=reads, writes=writes, adds=adds, index=index, events=events
             )
         )
+        commit.add_done_callback(_unheard)
         answer = await asyncio.shield(commit)  # what was sent is not taken back by a death
         self._life.cross("after a commit", OutcomeUnknown)
         return answer
@@ -114,3 +115,9 @@ class CrashingStore:
 
     async def close(self) -> None:
         """The real store is not this process's own."""
+
+
+def _unheard(commit: asyncio.Future[dict[str, int]]) -> None:
+    """What became of a commit whose process is dead is nobody's concern."""
+    if not commit.cancelled():
+        commit.exception()
