@@ -157,16 +157,24 @@ class AfterSale:
         return made
 
     async def list_returns(
-        self, state: str, *, after: str | None = None, limit: int = 50
+        self,
+        state: str,
+        *,
+        room: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> tuple[list[Return], str | None]:
-        """A page of the returns in a state, oldest first, and the `after` of the next one."""
+        """A page of the returns in a state, oldest first, and the `after` of the next one.
+
+        Of the orders of `room`, None for all.
+        """
         if state not in RETURN:
             raise Invalid("state", f"one of {', '.join(RETURN)}")
         if after is not None and not RETURN_ID.fullmatch(after):
             raise Invalid("after", "not a cursor of this list")
         limit = max(1, min(limit, PAGE_MAX))
         low = "" if after is None else f"{after}\0"
-        keys = await self._store.scan(state_index(state), low, INDEX_END, limit + 1)
+        keys = await self._store.scan(state_index(state, room), low, INDEX_END, limit + 1)
         found = await self._rows(keys[:limit], returns.unpack)
         return found, keys[limit - 1].partition("/")[2] if len(keys) > limit else None
 

@@ -150,16 +150,24 @@ class Cases:
         return await self._cases([case_key(id) for id in order.cases])
 
     async def list(
-        self, state: str, *, after: str | None = None, limit: int = 50
+        self,
+        state: str,
+        *,
+        room: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
     ) -> tuple[Sequence[Case], str | None]:
-        """A page of the cases in a state, oldest first, and the `after` of the next one."""
+        """A page of the cases in a state, oldest first, and the `after` of the next one.
+
+        About the orders of `room`, None for all.
+        """
         if state not in CASE:
             raise Invalid("state", f"one of {', '.join(CASE)}")
         if after is not None and not CASE_ID.fullmatch(after):
             raise Invalid("after", "not a cursor of this list")
         limit = max(1, min(limit, PAGE_MAX))
         low = "" if after is None else f"{after}\0"
-        keys = await self._store.scan(_index(state), low, INDEX_END, limit + 1)
+        keys = await self._store.scan(_index(state, room), low, INDEX_END, limit + 1)
         cases = await self._cases(keys[:limit])
         return cases, keys[limit - 1].partition("/")[2] if len(keys) > limit else None
 
@@ -228,8 +236,8 @@ def _note(value: bytes | None, version: int) -> dict[str, Any] | None:
     return None if value is None else msgpack.unpackb(value)
 
 
-def _index(state: str) -> str:
-    return f"cases/state/{state}"
+def _index(state: str, room: str | None = None) -> str:
+    return f"cases/state/{state}" if room is None else f"cases/room/{room}/{state}"
 
 
 def _save_case(changes: Changes, before: Case | None, after: Case) -> Case:
@@ -238,7 +246,9 @@ def _save_case(changes: Changes, before: Case | None, after: Case) -> Case:
     changes.reads[key] = 0 if before is None else before.version
     changes.writes[key] = pack(after)
     if before is not None:
-        changes.index[_index(before.state), key] = None
         changes.tell_all((f"buyer/{after.sub}", SHOP), "order.updated", order=after.order, what="")
-    changes.index[_index(after.state), key] = after.id
+    for room in {None, after.room}:
+        if before is not None:
+            changes.index[_index(before.state, room), key] = None
+        changes.index[_index(after.state, room), key] = after.id
     return after

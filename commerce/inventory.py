@@ -10,15 +10,15 @@ never by a hold. So an edit can be guarded by If-Match in the middle of a sale. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from types import EllipsisType
 from typing import Any
 
 import msgpack
 
-from commerce.changes import SHOP, Changes, decide_and_commit
-from commerce.errors import BelowHeld, NotFound, Stale
+from commerce.changes import ATTEMPTS, SHOP, Changes, decide_and_commit
+from commerce.errors import BelowHeld, Busy, NotFound, Stale
 from commerce.idempotency import KEPT_MS, Answer, InFlight, Scope, bind, bound_answer
 from commerce.ids import new_id, utc_ms
 from commerce.store import INDEX_END, Store, Versioned
@@ -149,8 +149,16 @@ def decide_on_hand(
 class Inventory:
     """The stock in the store."""
 
-    def __init__(self, store: Store, *, now_ms: Callable[[], int] = utc_ms) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        release_due: Callable[[], Awaitable[int]] | None = None,
+        now_ms: Callable[[], int] = utc_ms,
+    ) -> None:
+        """`release_due` ends the holds whose time has passed and says how many; None: a sweep does."""
         self._store = store
+        self._release_due = release_due
         self._now_ms = now_ms
         self._in_flight = InFlight()
 
@@ -175,7 +183,7 @@ class Inventory:
         scope: Scope,
         low_at: int | EllipsisType | None = ...,
     ) -> Answer[Stock]:
-        """The stock after the edit; raises NotFound, Invalid, Stale, BelowHeld or KeyReused.
+        """The stock after the edit; raises NotFound, Invalid, Stale, BelowHeld, KeyReused or Busy.
 
         BelowHeld says how many are held; the counters are untouched then.
         """
@@ -197,7 +205,20 @@ class Inventory:
             return changes, Answer(after)
 
         async with self._in_flight.alone(scope):
-            return await decide_and_commit(self._store, decide)
+            return await self._once_released(decide)
+
+    async def _once_released(
+        self, decide: Callable[[], Awaitable[tuple[Changes | None, Answer[Stock]]]]
+    ) -> Answer[Stock]:
+        nothing_due = self._release_due is None
+        for _ in range(ATTEMPTS):
+            try:
+                return await decide_and_commit(self._store, decide)
+            except BelowHeld:
+                if nothing_due or self._release_due is None:
+                    raise
+                nothing_due = await self._release_due() == 0  # others may have since the load
+        raise Busy("the stock changes too fast")
 
     async def adjustments(self, sku: str, *, limit: int = 50) -> list[dict[str, Any]]:
         """The latest edits, newest first: {id, sku, before, after, reason, by, at}."""

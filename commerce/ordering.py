@@ -51,6 +51,7 @@ from commerce.orders import (
     unpack,
 )
 from commerce.placing import Asked, Placing, replay
+from commerce.pricing.coupon import CouponRefused
 from commerce.pricing.price import Charges, Price
 from commerce.refunds import parts_of_all, promise
 from commerce.rounds import Rounds
@@ -189,7 +190,7 @@ class Orders:
         """A reservation, durable on return; `key` is parsed.
 
         Raises KeyReused, Invalid, NotFound for the room, MixedCurrency, PriceChanged, LimitReached,
-        OutOfStock or Busy.
+        OutOfStock, CouponRefused or Busy.
         """
         scope = self.scope(command, key)
         async with self._in_flight.alone(scope):
@@ -197,11 +198,12 @@ class Orders:
             for _ in range(ATTEMPTS):
                 try:
                     return await self._rounds.do(Asked(command, scope))
-                except (OutOfStock, LimitReached, PriceChanged) as refusal:
+                except (OutOfStock, LimitReached, PriceChanged, CouponRefused) as refusal:
                     if nothing_due or not refusal.extra.get("held", True):
                         raise
                     # Others may have released them since the load: only one after counts. A price
-                    # may have changed because ended holds still count in a sale's quota.
+                    # may have changed because ended holds still count in a sale's quota, and a coupon
+                    # may be spent in one.
                     nothing_due = await self.release_due() == 0
         raise Busy("the stock changes too fast")
 

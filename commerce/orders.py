@@ -185,6 +185,8 @@ def save(changes: Changes, before: Order | None, after: Order) -> Order:
 def _what(before: Order | None, after: Order) -> str:
     """Which of the three tables went where: `state.confirmed payment.paid`; empty for other changes.
 
+    A further return or partial refund is told like the first, though the table stays where it is.
+
     A payment that is `paid` again when its dispute was won is no second payment: `payment.won`.
     """
     if before is None:
@@ -196,9 +198,24 @@ def _what(before: Order | None, after: Order) -> str:
         "payment": (before.payment, after.payment),
         "fulfilment": (before.fulfilment, after.fulfilment),
     }
-    return " ".join(
-        f"{table}.{target}" for table, (source, target) in went.items() if source != target
-    )
+    moved = [f"{table}.{target}" for table, (source, target) in went.items() if source != target]
+    return " ".join(dict.fromkeys([*moved, *_again(before, after)]))
+
+
+def _again(before: Order, after: Order) -> list[str]:
+    """What has happened once more to an order whose tables are where it brings them to."""
+    steps = []
+    if len(after.returns) > len(before.returns):
+        steps.append("fulfilment.return_requested")
+    if after.fulfilment == "return_requested" and _back(after) > _back(before):
+        steps.append("fulfilment.partially_returned")
+    if after.payment == "partially_refunded" and after.given_back_minor > before.given_back_minor:
+        steps.append("payment.partially_refunded")
+    return steps
+
+
+def _back(order: Order) -> int:
+    return sum(line.back for line in order.lines)
 
 
 def to_send(order: Order) -> bool:

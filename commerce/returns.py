@@ -68,9 +68,9 @@ def return_key(id: str) -> str:
     return f"return/{id}"
 
 
-def state_index(state: str) -> str:
-    """The index of the returns in a state, oldest first."""
-    return f"{INDEX}/state/{state}"
+def state_index(state: str, room: str | None = None) -> str:
+    """The index of the returns in a state, of a room or of all, oldest first."""
+    return f"{INDEX}/state/{state}" if room is None else f"{INDEX}/room/{room}/{state}"
 
 
 def pack(record: Return) -> bytes:
@@ -207,12 +207,13 @@ def _placed(order: Order) -> Order:
 
 
 def save_return(changes: Changes, before: Return | None, after: Return) -> Return:
-    """Write the return with its place in the index of its state."""
+    """Write the return with its place in the indexes of its state."""
     after = replace(after, updated_ms=changes.now_ms)
     key = return_key(after.id)
     changes.reads[key] = 0 if before is None else before.version
     changes.writes[key] = pack(after)
-    if before is not None:
-        changes.index[state_index(before.state), key] = None
-    changes.index[state_index(after.state), key] = after.id
+    for room in {None, after.room}:
+        if before is not None:
+            changes.index[state_index(before.state, room), key] = None
+        changes.index[state_index(after.state, room), key] = after.id
     return after

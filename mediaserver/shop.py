@@ -148,7 +148,7 @@ class Shop:
         self.staff = Staff(store)
         self.callers = Callers(tokens, self.staff, self.links, admin_token)
         self.room_access = RoomAccess(self.rooms, tokens, self.callers.staff)
-        self.catalogue, self.inventory = Catalogue(store), Inventory(store, now_ms=store.now_ms)
+        self.catalogue = Catalogue(store)
         self.shelf, self.images = Shelf(store), Images(store)
         self.contacts = Contacts(store, load_key(directory / "contact-key"))
         self.restream_targets = RestreamTargets(
@@ -171,6 +171,7 @@ class Shop:
             ),
             now_ms=store.now_ms,
         )
+        self.inventory = Inventory(store, release_due=self.orders.release_due, now_ms=store.now_ms)
         self.sales = FlashSales(
             store, self.catalogue, room_exists=self.rooms.exists, now_ms=store.now_ms
         )

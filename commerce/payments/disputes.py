@@ -6,7 +6,7 @@ While one is open, the order's payment is `disputed`, and nothing of it is refun
 was given back of it that says where the payment goes back to; lost, the bank has given the money back,
 and the payment is `refunded`. Words may come in any order: an end without a beginning is both.
 
-Index, newest first: `disputes`. `dispute-of/<provider>/<its id>` holds our id.
+Indexes, newest first: `disputes`, `disputes/room/<room>`. `dispute-of/<provider>/<its id>` holds our id.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """`ref` is the provider's id of it; `version` is the store's."""
+    """`ref` is the provider's id of it, `room` the order's; `version` is the store's."""
 
     id: str
     ref: str
@@ -68,6 +68,7 @@ class Dispute:
     created_ms: int
     updated_ms: int
     evidence: tuple[Evidence, ...] = ()
+    room: str | None = None
     version: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -119,6 +120,11 @@ def unpack(value: bytes | None, version: int) -> Dispute | None:
     return Dispute(**members, version=version)
 
 
+def no_dispute() -> NotFound:
+    """What is said of one that is not there, or not for who asks."""
+    return NotFound("there is no such dispute", code="dispute_not_found")
+
+
 def decide_dispute(
     payment: Payment, order: Order, known: Dispute | None, word: DisputeWord, now_ms: int
 ) -> Changes | None:
@@ -127,7 +133,7 @@ def decide_dispute(
         return None
     changes, before = Changes(now_ms), order
     if known is None:
-        known = _begun(changes, payment, word)
+        known = _begun(changes, payment, order.room, word)
         ids = (*payment.disputes, known.id)
         payment = replace(payment, disputes=ids, disputes_open=payment.disputes_open + 1)
         if order.paid_by == payment.id and order.payment in ("paid", "partially_refunded"):
@@ -146,7 +152,7 @@ def decide_dispute(
     return changes
 
 
-def _begun(changes: Changes, payment: Payment, word: DisputeWord) -> Dispute:
+def _begun(changes: Changes, payment: Payment, room: str | None, word: DisputeWord) -> Dispute:
     now_ms = changes.now_ms
     dispute = Dispute(
         new_id("dsp", now_ms),
@@ -159,13 +165,21 @@ def _begun(changes: Changes, payment: Payment, word: DisputeWord) -> Dispute:
         "open",
         now_ms,
         now_ms,
+        room=room,
     )
     key = ref_key(payment.provider, word.ref)
     changes.reads[key] = 0
     changes.writes[key] = dispute.id.encode()
-    changes.index[INDEX, dispute_key(dispute.id)] = f"{10**15 - now_ms:015d}{dispute.id}"
+    for place in {None, room}:
+        changes.index[_index(place), dispute_key(dispute.id)] = (
+            f"{10**15 - now_ms:015d}{dispute.id}"
+        )
     _tell(changes, "dispute.opened", dispute)
     return dispute
+
+
+def _index(room: str | None) -> str:
+    return INDEX if room is None else f"{INDEX}/room/{room}"
 
 
 def _ended(order: Order, payment: Payment) -> Order:
@@ -206,21 +220,26 @@ class Disputes:
         known = DISPUTE_ID.fullmatch(id) is not None
         dispute = unpack(*(await self._store.load([key]))[key]) if known else None
         if dispute is None:
-            raise NotFound("there is no such dispute", code="dispute_not_found")
+            raise no_dispute()
         return dispute
 
     async def list(
-        self, *, after: str | None = None, limit: int = 50
+        self, *, room: str | None = None, after: str | None = None, limit: int = 50
     ) -> tuple[Sequence[Dispute], str | None]:
-        """A page, newest first, and the `after` of the next one; raises Invalid for a cursor."""
+        """A page, newest first, and the `after` of the next one; of `room`, None for all.
+
+        Raises Invalid for a cursor, NotFound for one of no dispute there.
+        """
         low = ""
         if after is not None:
             if not DISPUTE_ID.fullmatch(after):
                 raise Invalid("cursor", "not a cursor of this list")
             last = await self.get(after)
+            if room not in (None, last.room):
+                raise no_dispute()
             low = f"{10**15 - last.created_ms:015d}{last.id}\0"
         limit = max(1, min(limit, PAGE_MAX))
-        keys = await self._store.scan(INDEX, low, INDEX_END, limit + 1)
+        keys = await self._store.scan(_index(room), low, INDEX_END, limit + 1)
         loaded = await self._store.load(keys[:limit])
         found = [each for key in keys[:limit] if (each := unpack(*loaded[key])) is not None]
         return found, found[-1].id if len(keys) > limit else None

@@ -18,6 +18,7 @@ from mediaserver.api.order_access import (
     acting_sub,
     known_caller,
     owns,
+    require_in_own_room,
     staff_name,
     visible_order,
 )
@@ -162,10 +163,12 @@ class CasesApi:
         errors={422: "invalid"},
     )
     async def _list(self, request: web.Request) -> web.Response:
-        caller = await require(request, "orders.read")
+        caller = await require_in_own_room(request, "orders.read")
         query = read_query(request, CasesQuery)
-        found, cursor = await self._cases.list(query.state, after=query.cursor, limit=query.limit)
-        items = [each.to_json() for each in found if caller.may("orders.read", each.room)]
+        found, cursor = await self._cases.list(
+            query.state, room=caller.room, after=query.cursor, limit=query.limit
+        )
+        items = [each.to_json() for each in found]
         return web.json_response(page(items, cursor), headers=NO_STORE)
 
     @operation("Read a case", TAG, auth=VIEWER, reply=CaseDocument, errors={404: "case_not_found"})

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from aiohttp import web
 from pydantic import Field
 
-from commerce.payments.disputes import REASON_CHARS, TEXT_CHARS, Disputes
+from commerce.payments.disputes import REASON_CHARS, TEXT_CHARS, Dispute, Disputes, no_dispute
 from commerce.payments.sandbox import Sandbox
-from mediaserver.api.auth import require
+from mediaserver.api.auth import Caller, require
 from mediaserver.api.money import MoneyDocument
 from mediaserver.api.operation import operation
-from mediaserver.api.order_access import staff_name
+from mediaserver.api.order_access import require_in_own_room, staff_name
 from mediaserver.api.pagination import PageQuery, page, read_query
 from mediaserver.api.preconditions import NO_STORE, idempotency_key, replay
 from mediaserver.api.problem import read_json
@@ -85,9 +85,11 @@ class DisputesApi:
         errors={404: "dispute_not_found", 422: "invalid"},
     )
     async def _list(self, request: web.Request) -> web.Response:
-        await require(request, READ)
+        caller = await require_in_own_room(request, READ)
         query = read_query(request, PageQuery)
-        found, cursor = await self._disputes.list(after=query.cursor, limit=query.limit)
+        found, cursor = await self._disputes.list(
+            room=caller.room, after=query.cursor, limit=query.limit
+        )
         items = [each.to_json() for each in found]
         return web.json_response(page(items, cursor), headers=NO_STORE)
 
@@ -95,8 +97,8 @@ class DisputesApi:
         "Read a dispute", TAG, auth=READ, reply=DisputeDocument, errors={404: "dispute_not_found"}
     )
     async def _get(self, request: web.Request) -> web.Response:
-        await require(request, READ)
-        dispute = await self._disputes.get(request.match_info["dispute"])
+        caller = await require_in_own_room(request, READ)
+        dispute = await self._visible(request, caller, READ)
         return web.json_response(dispute.to_json(), headers=NO_STORE)
 
     @operation(
@@ -113,13 +115,20 @@ class DisputesApi:
         "provider's pages.",
     )
     async def _add_evidence(self, request: web.Request) -> web.Response:
-        dispute = request.match_info["dispute"]
-        caller = await require(request, ACT, dispute=dispute)
+        caller = await require_in_own_room(request, ACT)
+        found = await self._visible(request, caller, ACT)
+        await require(request, ACT, room=found.room, dispute=found.id)
         key = idempotency_key(request)
         text = (await read_json(request, NewEvidence)).text
         by = staff_name(caller)
-        answer = await self._disputes.add_evidence(dispute, text, by=by, key=key)
+        answer = await self._disputes.add_evidence(found.id, text, by=by, key=key)
         return web.json_response(answer.value.to_json(), status=201, headers=replay(answer))
+
+    async def _visible(self, request: web.Request, caller: Caller, act: str) -> Dispute:
+        dispute = await self._disputes.get(request.match_info["dispute"])
+        if not caller.may(act, dispute.room):
+            raise no_dispute()
+        return dispute
 
     @operation(
         "Have the sandbox's bank open or end a dispute of a payment",

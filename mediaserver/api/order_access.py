@@ -45,6 +45,12 @@ async def acting_sub(request: web.Request, caller: Caller, order: Order, act: st
     return None
 
 
+async def require_in_own_room(request: web.Request, act: str) -> Caller:
+    """Staff who may do this act in some room: who is bound to one, in that. Raises as `require` does."""
+    caller = await caller_of(request)
+    return await require(request, act, room=caller.room)
+
+
 def staff_name(caller: Caller) -> str:
     """Whose Idempotency-Keys the staff's are."""
     return caller.sub or caller.name

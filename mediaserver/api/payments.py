@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+import segno
 from aiohttp import web
 from pydantic import Field
 
@@ -42,11 +43,15 @@ class NewPayment(Strict):
 
 
 class NextDocument(Strict):
-    """What the buyer does next: go to `url`, or scan a QR code whose content is `content`."""
+    """What the buyer does next: go to `url`, or scan a QR code whose content is `content`.
+
+    `image` is that code as an SVG in a data URL, null for a content that is too long for one.
+    """
 
     kind: Literal["page", "redirect", "qr"]
     url: str | None
     content: str | None
+    image: str | None
 
 
 class PaymentDocument(Strict):
@@ -149,4 +154,16 @@ class PaymentsApi:
     def _document(self, payment: Payment) -> dict[str, Any]:
         next = self._payments.next(payment)
         page = self._payments.page(payment)
-        return {**payment.to_json(), "page": page, "next": next.to_json()}
+        image = qr_image(next.target) if next.kind == "qr" else None
+        return {**payment.to_json(), "page": page, "next": {**next.to_json(), "image": image}}
+
+
+def qr_image(text: str) -> str | None:
+    """A QR code (ISO/IEC 18004) of the text as an SVG data URL, one unit for each module.
+
+    None for what none can hold.
+    """
+    try:
+        return segno.make_qr(text).svg_data_uri(border=4, light="#fff", omitsize=False)
+    except segno.DataOverflowError:
+        return None

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from commerce.pick_list import pick_list
 from commerce.store import Store
-from mediaserver.api.auth import require
 from mediaserver.api.operation import operation
+from mediaserver.api.order_access import require_in_own_room
 from mediaserver.api.pagination import read_query
 from mediaserver.api.preconditions import NO_STORE
 from mediaserver.api.strict import Strict
@@ -71,7 +71,7 @@ class PickListApi:
         description="`format=csv` gives a sheet with a row for each line.",
     )
     async def _get(self, request: web.Request) -> web.Response:
-        caller = await require(request, ACT)
+        caller = await require_in_own_room(request, ACT)
         query = read_query(request, PickQuery)
         found = await pick_list(
             self._store,

@@ -13,7 +13,13 @@ from commerce.ordering import Orders
 from commerce.orders import Order
 from mediaserver.api.auth import Caller, require
 from mediaserver.api.operation import VIEWER, operation
-from mediaserver.api.order_access import acting_sub, known_caller, staff_name, visible_order
+from mediaserver.api.order_access import (
+    acting_sub,
+    known_caller,
+    require_in_own_room,
+    staff_name,
+    visible_order,
+)
 from mediaserver.api.order_documents import LINES_MAX, PiecesDocument, pieces_of
 from mediaserver.api.pagination import PageQuery, page, read_query
 from mediaserver.api.preconditions import NO_STORE, idempotency_key, replay
@@ -143,12 +149,12 @@ class ReturnsApi:
         errors={422: "invalid"},
     )
     async def _list(self, request: web.Request) -> web.Response:
-        caller = await require(request, "orders.read")
+        caller = await require_in_own_room(request, "orders.read")
         query = read_query(request, ReturnsQuery)
         found, cursor = await self._after_sale.list_returns(
-            query.state, after=query.cursor, limit=query.limit
+            query.state, room=caller.room, after=query.cursor, limit=query.limit
         )
-        items = [each.to_json() for each in found if caller.may("orders.read", each.room)]
+        items = [each.to_json() for each in found]
         return web.json_response(page(items, cursor), headers=NO_STORE)
 
     @operation(
@@ -160,7 +166,7 @@ class ReturnsApi:
         try:
             await visible_order(self._orders, caller, made.order)
         except NotFound:
-            raise NotFound("there is no such return", code="return_not_found") from None
+            raise _no_return() from None
         return web.json_response(made.to_json(), headers=NO_STORE)
 
     @operation(
@@ -213,8 +219,10 @@ class ReturnsApi:
 
     async def _decide(self, request: web.Request, key: str, decision: Decision) -> web.Response:
         id = request.match_info["return"]
-        caller = await require(request, ACT)
+        caller = await require_in_own_room(request, ACT)
         made = await self._after_sale.get_return(id)
+        if not caller.may(ACT, made.room):
+            raise _no_return()
         await require(request, ACT, room=made.room, order=made.order)
         if decision.pay_now:
             await require(request, "orders.refund", room=made.room, order=made.order)
@@ -224,3 +232,7 @@ class ReturnsApi:
     async def _visible(self, request: web.Request) -> tuple[Caller, Order]:
         caller = await known_caller(request)
         return caller, await visible_order(self._orders, caller, request.match_info["order"])
+
+
+def _no_return() -> NotFound:
+    return NotFound("there is no such return", code="return_not_found")

@@ -226,7 +226,7 @@ async def open_house(path: Path, *, limits: Limits | None = None) -> AsyncIterat
     apis = (
         ProductsApi(catalogue, Shelf(store)),
         ImagesApi(Images(store, now_ms=clock)),
-        StockApi(Inventory(store, now_ms=clock)),
+        StockApi(Inventory(store, release_due=orders.release_due, now_ms=clock)),
         QuotesApi(orders, limiter),
         FlashSalesApi(sales, RoomAccess(rooms, tokens)),
         PromotionsApi(Promotions(store, now_ms=clock)),

@@ -194,3 +194,44 @@ async def test_invoice_data_is_the_buyers_and_goes_with_his_contacts(house: Hous
     assert (await house.ask("GET", "/v1/contact", house.viewer()))[1]["contact"] is None
     assert (await house.ask("DELETE", "/v1/contact", house.viewer()))[0] == 204
     assert (await house.ask("GET", at, house.viewer()))[1]["invoice"] is None
+
+
+async def test_staff_of_a_room_works_on_what_is_of_that_room_and_sees_nothing_else(
+    house: House,
+) -> None:
+    sku = await house.sku(5, 1000)
+    order, waiting = await paid(house, sku, 1), await paid(house, sku, 1)
+    at = f"/v1/orders/{order['id']}"
+    here, elsewhere = (house.viewer("op", room, "operator") for room in ("shop", "other"))
+    for path in ("ship", "deliver"):
+        await act(house, f"{at}/{path}")
+    asked = lines(sku, 1) | {"reason": "broken"}
+    made = await act(house, f"{at}/returns", asked, house.viewer())
+    case = await act(house, f"{at}/cases", {"kind": "damaged", "text": "x"}, house.viewer())
+
+    async def listed(path: str, headers: Headers) -> list[str]:
+        status, found = await house.ask("GET", path, headers)
+        assert status == 200
+        return [each["id"] for each in found["items"]]
+
+    for path, id in (("/v1/returns", made["id"]), ("/v1/cases", case["id"])):
+        assert await listed(path, here) == [id]
+        assert await listed(path, elsewhere) == []
+    picked = [await house.ask("GET", "/v1/pick-list", who) for who in (here, elsewhere)]
+    assert [[each["order"] for each in found["orders"]] for _, found in picked] == [
+        [waiting["id"]],
+        [],
+    ]
+    nothing = "0" * 26
+    for path, act_on in (
+        (f"/v1/returns/{made['id']}", "approve"),
+        (f"/v1/cases/{case['id']}", "close"),
+    ):
+        none = path[: path.index("_") + 1] + nothing
+        answers = [await house.ask("GET", each, elsewhere) for each in (path, none)]
+        assert answers[0] == answers[1]
+        assert answers[0][0] == 404
+        both = [await refused(house, f"{each}/{act_on}", {}, elsewhere) for each in (path, none)]
+        assert both[0] == both[1]
+        assert both[0][0] == 404
+        await act(house, f"{path}/{act_on}", {}, here)

@@ -63,9 +63,14 @@ async def test_others_see_no_disputes(house: House) -> None:
         headers = headers | house.key()
         assert (await house.ask("POST", f"{path}/evidence", headers, {"text": "x"}))[0] == 403
     elsewhere = house.viewer("fin", "other", "finance")
-    status, found = await house.ask("GET", LIST, elsewhere)
-    assert status == 403 or found["items"] == []
-    assert (await house.ask("GET", path, elsewhere))[0] == 403
+    assert (await house.ask("GET", LIST, elsewhere))[1] == {"items": [], "next": None}
+    there, none = ((f"{LIST}/{id}") for id in (dispute["id"], f"dsp_{'0' * 26}"))
+    assert await house.ask("GET", there, elsewhere) == await house.ask("GET", none, elsewhere)
+    assert (await house.ask("GET", there, elsewhere))[0] == 404
+    noting = elsewhere | house.key()
+    assert (await house.ask("POST", f"{path}/evidence", noting, {"text": "x"}))[0] == 404
+    cursor = await house.ask("GET", f"{LIST}?cursor={dispute['id']}", elsewhere)
+    assert (cursor[0], cursor[1]["code"]) == (404, "dispute_not_found")
     assert (await house.ask("GET", LIST))[0] == 401
     nowhere = f"{LIST}/dsp_{'0' * 26}"
     assert (await house.ask("GET", nowhere, house.admin))[1]["code"] == "dispute_not_found"
@@ -86,3 +91,14 @@ async def test_finance_reads_the_reconciliation_and_others_do_not(house: House) 
         assert (await house.ask("GET", path, headers))[0] == 403
     long = path.replace("2027-01", "2025-01")
     assert (await house.ask("GET", long, house.admin))[1]["code"] == "invalid"
+
+
+async def test_finance_of_a_room_works_on_the_disputes_of_that_room(house: House) -> None:
+    dispute = await disputed(house)
+    here = house.viewer("fin", "shop", "finance")
+    _, found = await house.ask("GET", LIST, here)
+    assert [each["id"] for each in found["items"]] == [dispute["id"]]
+    path = f"{LIST}/{dispute['id']}"
+    noted = await house.made(f"{path}/evidence", {"text": "a receipt"}, here | house.key())
+    assert [each["by"] for each in noted["evidence"]] == ["fin"]
+    assert (await house.ask("GET", path, here))[0] == 200

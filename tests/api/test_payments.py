@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from commerce.payments.signature import new_secret, sign
+from mediaserver.api.payments import qr_image
 from tests.api.shop_house import APPROVED, House, bearer, open_house, problem
 
 WEBHOOKS = "/v1/payments/webhooks/sandbox"
@@ -188,12 +189,13 @@ async def test_a_redirect_and_a_qr_code_lead_to_the_page_and_a_replay_says_the_s
     method = {"method": {"flow": flow}}
     payment = await house.made(path, method, key)
     page = f"/pay/sandbox/{payment['id']}"
-    next = {"kind": flow, "url": None, "content": page}
+    next = {"kind": flow, "url": None, "content": page, "image": qr_image(page)}
     if flow == "redirect":
-        next = {"kind": flow, "url": page, "content": None}
+        next = {"kind": flow, "url": page, "content": None, "image": None}
     assert (payment["next"], payment["page"]) == (next, page)
     assert await house.made(path, method, key) == payment
     _, read = await house.ask("GET", f"/v1/payments/{payment['id']}", house.viewer())
     assert read["next"] == next
     plain = (await begun(house))[1]
-    assert plain["next"] == {"kind": "page", "url": plain["page"], "content": None}
+    expected = {"kind": "page", "url": plain["page"], "content": None, "image": None}
+    assert plain["next"] == expected

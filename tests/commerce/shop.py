@@ -148,6 +148,6 @@ async def open_shop(place: Path | str, clock: Clock, *, limits: Limits | None = 
     secret = new_secret()
     sandbox = Sandbox(store, secret, send=send, now_ms=clock)
     payments = Payments(store, orders, {"sandbox": sandbox}, now_ms=clock)
-    inventory = Inventory(store, now_ms=clock)
+    inventory = Inventory(store, release_due=orders.release_due, now_ms=clock)
     shop = Shop(store, clock, catalogue, inventory, contacts, orders, sandbox, payments, secret)
     return shop

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commerce.after_sale import AfterSale, Decision
+from commerce.cases import Cases
 from commerce.errors import (
     IllegalTransition,
     Invalid,
@@ -27,6 +28,7 @@ from commerce.orders import TO_SEND, Line, Order, order_key
 from commerce.pick_list import index_from_before, pick_list
 from commerce.refunds import Refund, decide_refund
 from commerce.returns import Return
+from commerce.webhooks.events import occurrences
 from tests.commerce.prices import Prices
 from tests.commerce.shop import Clock, Shop, open_shop
 
@@ -447,3 +449,58 @@ async def test_the_pick_list_finds_orders_from_before_its_index(shop: Shop) -> N
     assert await listed() == []
     assert [await index_from_before(shop.store, shop.clock()) for _ in range(2)] == [1, 0]
     assert await listed() == [order.id] != [sent.id]
+
+
+# -- what is told, and to whom --------------------------------------------------------------------
+
+
+async def told(shop: Shop, after: int) -> list[str]:
+    """The webhooks' events of orders after so many events of the shop."""
+    events = (await shop.events())[after:]
+    types = [each.type for _, body in events for each in occurrences(body)]
+    return [type for type in types if not type.startswith(("refund.", "stock."))]
+
+
+async def test_every_return_and_every_partial_refund_is_told_by_its_name(shop: Shop) -> None:
+    cup = await shop.sku(stock=9, price=100)
+    order = await delivered(shop, "amy", (cup, 4))
+    for _ in range(2):
+        start = len(await shop.events())
+        await refund(shop, order, Money(10, "CNY"))
+        await shop.sweep()
+        assert (await told(shop, start)).count("payment.partially_refunded") == 1
+    start = len(await shop.events())
+    first, second = [await ask(shop, order, {cup: 1}) for _ in range(2)]
+    assert await told(shop, start) == ["return.requested"] * 2
+    for made in (first, second):
+        start = len(await shop.events())
+        await decide(shop, made, "approve")
+        await decide(shop, made, "receive")
+        assert (await told(shop, start)).count("return.partially_returned") == 1
+
+
+async def test_a_room_has_pages_of_its_own_returns(shop: Shop) -> None:
+    cup = await shop.sku(stock=9)
+    order = await delivered(shop, "amy", (cup, 3))
+    made = [await ask(shop, order, {cup: 1}) for _ in range(3)]
+    page, cursor = await desk(shop).list_returns("requested", room="room", limit=2)
+    rest, end = await desk(shop).list_returns("requested", room="room", after=cursor, limit=2)
+    assert {each.id for each in (*page, *rest)} == {each.id for each in made}
+    assert (len(page), len(rest), end) == (2, 1, None)
+    assert await desk(shop).list_returns("requested", room="other") == ([], None)
+    await decide(shop, made[0], "refuse")
+    left, _ = await desk(shop).list_returns("requested", room="room")
+    assert {each.id for each in left} == {each.id for each in made[1:]}
+    gone, _ = await desk(shop).list_returns("refused", room="room")
+    assert [each.id for each in gone] == [made[0].id]
+
+
+async def test_a_room_has_a_list_of_its_own_cases(shop: Shop) -> None:
+    cases = Cases(shop.store, shop.orders, now_ms=shop.clock)
+    order = (await shop.buy("amy", (await shop.sku(), 1))).value
+    case = (await cases.open(order.id, "amy", "other", "hello", key="k")).value
+    assert [each.id for each in (await cases.list("open", room="room"))[0]] == [case.id]
+    assert await cases.list("open", room="other") == ([], None)
+    await cases.close(case.id, by="host", key="k")
+    assert await cases.list("open", room="room") == ([], None)
+    assert [each.id for each in (await cases.list("closed", room="room"))[0]] == [case.id]

@@ -185,3 +185,18 @@ async def test_a_drop_is_told_to_the_room_and_to_those_who_come_later(
         await prices.coupons.drop("room", first.id)
     assert [each["id"] for each in await prices.coupons.dropped("room")] == [second.id]
     assert await prices.coupons.dropped("other") == []
+
+
+async def test_a_coupon_in_an_order_whose_time_has_passed_is_spent_again_before_a_sweep(
+    shop: Shop, prices: Prices
+) -> None:
+    sku, coupon = await shop.sku(stock=5), await prices.coupon()
+    await prices.claim(coupon, "amy")
+    first = (await prices.buy("amy", (sku, 1), coupons=[coupon.id])).value
+    with pytest.raises(CouponRefused) as refusal:
+        await prices.buy("amy", (sku, 1), coupons=[coupon.id])
+    assert refusal.value.code == "coupon_not_claimed"
+    shop.clock.now = first.expires_ms
+    second = (await prices.buy("amy", (sku, 1), coupons=[coupon.id])).value
+    assert (await shop.orders.get(first.id)).state == "expired"
+    assert (second.total, await prices.unspent("amy")) == (first.total, 0)

@@ -117,6 +117,11 @@ async def test_the_staff_adds_its_evidence_once_and_pages_through_all_of_them(sh
     rest, end = await disputes.list(after=cursor, limit=2)
     assert [each.order for each in (*first, *rest)] == [each.id for each in reversed(orders)]
     assert end is None
+    here, cursor = await disputes.list(room="room", limit=2)
+    assert (here, await disputes.list(room="room", after=cursor)) == (first, (rest, None))
+    assert await disputes.list(room="other") == ([], None)
+    with pytest.raises(NotFound):
+        await disputes.list(room="other", after=cursor)
     for replayed in (False, True):
         answer = await disputes.add_evidence(first[0].id, "a receipt", by="fin", key="k")
         assert answer.replayed == replayed

@@ -109,3 +109,20 @@ async def test_a_sku_that_falls_to_its_mark_is_told_once_until_there_is_more(sho
     told = [msgpack.unpackb(event)["t"] for _, event in await shop.events()]
     assert told.count("stock.low") == 2
     assert (await shop.inventory.get(sku)).low_at == 1
+
+
+async def test_a_hold_whose_time_has_passed_does_not_count_before_it_is_swept(shop: Shop) -> None:
+    sku = await shop.sku(stock=5)
+    order = (await shop.buy("amy", (sku, 2))).value
+    stays = (await shop.paid("ben", (sku, 1))).id
+    version = (await shop.inventory.get(sku)).version
+    with pytest.raises(BelowHeld):
+        await shop.set_on_hand(sku, 1, version)
+    shop.clock.now = order.expires_ms
+    with pytest.raises(BelowHeld) as refusal:
+        await shop.set_on_hand(sku, 0, version)
+    assert refusal.value.extra == {"held": 1}
+    assert (await shop.set_on_hand(sku, 1, version)).on_hand == 1
+    assert await shop.stock(sku) == (0, 0, 1)
+    assert (await shop.orders.get(order.id)).state == "expired"
+    assert (await shop.orders.get(stays)).state == "confirmed"

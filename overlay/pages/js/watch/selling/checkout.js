@@ -1,6 +1,7 @@
 // From a press on Buy to an order: at once where the price is the one that is shown, else by the quote sheet.
 
 import { t } from "../../language.js";
+import { optionWords } from "../../options.js";
 import { Problem } from "../../problem.js";
 import { Buying } from "./buying.js";
 import { QuoteSheet } from "./quote_sheet.js";
@@ -15,17 +16,19 @@ export class Checkout {
   #sales;
   #coupons;
   #orders;
+  #cart;
   #onOrder;
   #buying;
   #sheet;
 
   /** The parts of the shop; onOrder(id): there is an order. */
-  constructor({ room, events, api, goods, sales, coupons, orders, onOrder }) {
+  constructor({ room, events, api, goods, sales, coupons, orders, cart, onOrder }) {
     this.#room = room;
     this.#goods = goods;
     this.#sales = sales;
     this.#coupons = coupons;
     this.#orders = orders;
+    this.#cart = cart;
     this.#onOrder = onOrder;
     this.#buying = new Buying({ room, events, api });
     this.#sheet = new QuoteSheet({ room, api, goods, coupons, buy: (body, onSlow) => this.#quoted(body, onSlow) });
@@ -53,13 +56,27 @@ export class Checkout {
     this.#sheet.open(product, sku);
   }
 
+  /** One piece more in the cart. view: an OfferView. */
+  add(view, product, { sku, options }) {
+    const what = [product.title, optionWords(options)].filter(Boolean).join(" · ");
+    view.say(t(this.#cart.add(product.id, sku, what) ? "cart_added" : "cart_full"));
+  }
+
+  /** All that is in the cart, and what it costs together. */
+  openCart() {
+    this.#sheet.openCart(this.#cart);
+  }
+
   refresh() {
     this.#sheet.refresh();
   }
 
   /** Orders whose answers were never seen. */
   async recover() {
-    for (const order of await this.#buying.recover()) this.#orders.put(order);
+    for (const order of await this.#buying.recover()) {
+      this.#orders.put(order);
+      if (this.#cart.same(order.lines)) this.#cart.bought(order.lines);
+    }
   }
 
   nudge() {
@@ -70,7 +87,7 @@ export class Checkout {
     try {
       await this.#order(body, onSlow);
     } catch (error) {
-      if (error instanceof Problem) await this.#renew(error, body.lines[0].sku);
+      if (error instanceof Problem) await Promise.all(body.lines.map(({ sku }) => this.#renew(error, sku)));
       throw error;
     }
   }

@@ -9,6 +9,7 @@ import { BagView } from "./bag_view.js";
 import { BuyerApi } from "./buyer_api.js";
 import { CardView } from "./card_view.js";
 import { Cards } from "./cards.js";
+import { Cart } from "./cart.js";
 import { Chat } from "./chat.js";
 import { Checkout } from "./checkout.js";
 import { everySecond, left_s, minutes } from "./countdown.js";
@@ -42,6 +43,7 @@ export class LiveShop {
   #coupons;
   #couponView;
   #checkout;
+  #cart;
   #chat;
 
   /**
@@ -58,7 +60,8 @@ export class LiveShop {
     this.#sales = new Sales({ ...shared, onChange: (product) => this.#known(product) });
     this.#coupons = new Coupons({ ...shared, onChange: () => this.#couponed() });
     this.#couponView = new CouponView(this.#coupons);
-    const parts = { ...shared, sales: this.#sales, coupons: this.#coupons, offer: (hooks) => this.#offer(hooks) };
+    this.#cart = new Cart({ room, onChange: () => this.#carted() });
+    const parts = { ...shared, cart: this.#cart, sales: this.#sales, coupons: this.#coupons, offer: (hooks) => this.#offer(hooks) };
     this.#cards = new Cards({ gate, onChange: ({ news }) => this.#carded(news) });
     this.#deck = new CardView({ cards: this.#cards, ...parts });
     this.#bag = new BagView({ ...parts, onOrder: (id) => this.#show(id) });
@@ -70,6 +73,8 @@ export class LiveShop {
 
   start() {
     $("bag-open").addEventListener("click", () => this.#bag.open());
+    $("cart-open").addEventListener("click", () => this.#checkout.openCart());
+    this.#carted();
     $("own").addEventListener("click", () => this.#show(this.#orders.current.id));
     everySecond(() => this.#clock.now(), () => this.#tick());
     this.events.start();
@@ -144,6 +149,7 @@ export class LiveShop {
       sales: this.#sales,
       clock: this.#clock,
       onBuy: (product, sku) => void this.#checkout.buy(view, product, sku),
+      onAdd: (product, sku) => this.#checkout.add(view, product, sku),
       onMore: (product, sku) => this.#checkout.open(product, sku),
     });
     return view;
@@ -167,6 +173,11 @@ export class LiveShop {
   #carded(news) {
     this.#deck.show(news);
     this.#strip?.show();
+  }
+
+  #carted() {
+    $("cart-place").hidden = this.#cart.pieces === 0;
+    $("cart-count").textContent = this.#cart.pieces > 99 ? "99+" : String(this.#cart.pieces);
   }
 
   #couponed() {

@@ -33,10 +33,10 @@ export class OfferView {
 
   /**
    * onBuy(product, sku): both as they are shown, the SKU with the price and version of a sale that runs; onMore(product,
-   * sku): how many, and why that price. sales: Sales. clock: MediaClock. hooks: {price, sale, buy, stock}: ids for tests;
+   * sku): how many, and why that price; onAdd(product, sku): one more in the cart. sales: Sales. clock: MediaClock. hooks: {price, sale, buy, stock}: ids for tests;
    * stock and buy get the SKU.
    */
-  constructor({ onBuy, onMore, sales, clock, hooks }) {
+  constructor({ onBuy, onAdd, onMore, sales, clock, hooks }) {
     this.#onBuy = onBuy;
     this.#sales = sales;
     this.#clock = clock;
@@ -45,6 +45,7 @@ export class OfferView {
     this.#part("list").dataset.testid = `${hooks.price}-list`;
     this.#part("sale").dataset.testid = hooks.sale;
     this.#part("buy").addEventListener("click", () => this.#busy || this.#onBuy(this.#product, this.#offered));
+    this.#part("add").addEventListener("click", () => onAdd(this.#product, this.#offered));
     this.#part("more").addEventListener("click", () => onMore(this.#product, this.#offered));
   }
 
@@ -185,7 +186,9 @@ export class OfferView {
     button.setAttribute("aria-label", `${button.textContent} ${this.#product.title} ${formatMoney(sku.price)}`);
     button.setAttribute("aria-disabled", String(this.#busy || gone));
     button.disabled = gone && !this.#busy; // while busy it keeps the focus
-    this.#part("more").hidden = gone;
+    this.#part("more").hidden = this.#part("add").hidden = gone;
+    this.#part("add").dataset.testid = `${button.dataset.testid}-add`;
+    this.#part("add").setAttribute("aria-label", `${t("cart_add")} ${this.#product.title}`);
   }
 }
 

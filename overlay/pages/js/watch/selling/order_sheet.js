@@ -27,7 +27,7 @@ export class OrderSheet {
   #id = null;
   #delivery;
   #frame = new PaymentFrame({ frame: $("pay-frame"), tab: $("pay-tab") });
-  #pages = new Map(); // payment → {url, code} of what is next; null while it is asked for
+  #pages = new Map(); // payment → {url, code, image} of what is next; null while it is asked for
   #keys = new ActKeys();
   #asking = false; // whether the viewer is sure to cancel
   #polledAt = 0;
@@ -110,6 +110,8 @@ export class OrderSheet {
     if (page) this.#frame.show(page.url);
     else this.#frame.hide();
     $("pay-code").hidden = !page?.code;
+    $("pay-code-image").hidden = !page?.image;
+    if (page?.image) $("pay-code-image").setAttribute("src", page.image);
     $("pay-code-text").textContent = page?.code ?? "";
     $("order-cancel").hidden = !(reserved || order.state === "confirmed") || order.fulfilment !== "none";
     $("order-cancel").textContent = t(this.#asking ? "own_cancel_sure" : "own_cancel");
@@ -140,7 +142,7 @@ export class OrderSheet {
         return this.#api.order(order, "/payments", { method: "POST", body: {}, key });
       }
     });
-    this.#pages.set(payment.id, target(payment));
+    if (payment.next?.kind !== "qr") this.#pages.set(payment.id, target(payment)); // a code's picture is asked for
     await this.#poll(order);
   }
 
@@ -194,5 +196,5 @@ export class OrderSheet {
 
 // Where the payment goes on: the provider's page or another site's, and the content of a code to scan.
 function target({ next, page }) {
-  return { url: next?.url ?? page, code: next?.kind === "qr" ? next.content : null };
+  return { url: next?.url ?? page, code: next?.kind === "qr" ? next.content : null, image: next?.image };
 }

@@ -9,10 +9,11 @@ import { formatMoney } from "../../money.js";
 import { optionWords } from "../../options.js";
 import { priceRows } from "../../price_rows.js";
 import { Problem } from "../../problem.js";
+import { arrange, stamp } from "../../template.js";
+import { QTY_MOST } from "./cart.js";
 import { refusalWords } from "./refusals.js";
 import { openSheet, startSheet } from "./sheets.js";
 
-const QTY_MOST = 99;
 const GUARD_MS = 800; // the second click of a double one buys nothing
 
 const $ = (id) => document.getElementById(id);
@@ -23,11 +24,14 @@ export class QuoteSheet {
   #goods;
   #coupons;
   #buy;
-  #wanted = null; // {product, sku, qty}
+  #wanted = null; // [{product, sku, qty, what}], the cart's or one of its own; null while shut
+  #cart = null; // the cart that is shown, if it is one
+  #rows = new Map(); // sku → its element
   #left = new Set(); // ids of coupons not to spend
   #quote = null;
   #asked = 0;
   #busy = false;
+  #taking = false; // an order is on the way: its lines stand
   #openedAt = 0;
 
   /** api: BuyerApi. goods: Goods. coupons: Coupons. buy(body, onSlow): promises whether the order was made. */
@@ -37,15 +41,24 @@ export class QuoteSheet {
     this.#goods = goods;
     this.#coupons = coupons;
     this.#buy = buy;
-    startSheet($("quote-sheet"), () => (this.#wanted = null));
-    $("quote-less").addEventListener("click", () => this.#want(this.#wanted.qty - 1));
-    $("quote-more").addEventListener("click", () => this.#want(this.#wanted.qty + 1));
+    startSheet($("quote-sheet"), () => this.#shut());
     $("quote-buy").addEventListener("click", () => void this.#take());
   }
 
   /** The price of a product's SKU (its code); `news` is a sentence above it, `quote` one that is known already. */
   open(product, sku, { news = "", quote = null, qty = 1 } = {}) {
-    this.#wanted = { product: product.id, sku, qty };
+    this.#begin([{ product: product.id, sku, qty, what: product.title }], null, { news, quote });
+  }
+
+  /** The price of all that is in the cart. */
+  openCart(cart) {
+    this.#begin(cart.lines, cart, { news: "", quote: null });
+  }
+
+  #begin(wanted, cart, { news, quote }) {
+    this.#wanted = wanted;
+    this.#cart = cart;
+    this.#rows.clear();
     this.#left.clear();
     this.#quote = null;
     this.#openedAt = performance.now();
@@ -60,7 +73,13 @@ export class QuoteSheet {
   /** The language, the product or the coupons are other ones. */
   refresh() {
     if (!this.#wanted) return;
+    this.#rows.clear(); // they may be in another language
     if (this.#quote) this.#show(this.#quote);
+  }
+
+  #shut() {
+    this.#wanted = null;
+    this.#cart = null;
   }
 
   get isOpen() {
@@ -72,20 +91,32 @@ export class QuoteSheet {
   }
 
   get #lines() {
-    return [{ sku: this.#wanted.sku, qty: this.#wanted.qty }];
+    return this.#wanted.map(({ sku, qty }) => ({ sku, qty }));
   }
 
   // Ids of the coupons that the viewer has and wants to spend.
   get #asking() {
-    return this.#coupons.usable([this.#wanted.sku]).map(({ id }) => id).filter((id) => !this.#left.has(id));
+    return this.#usable.map(({ id }) => id).filter((id) => !this.#left.has(id));
+  }
+
+  get #usable() {
+    return this.#coupons.usable(this.#wanted.map(({ sku }) => sku));
   }
 
   get #waits() {
-    return this.#busy || this.#quote === null || performance.now() - this.#openedAt < GUARD_MS;
+    return this.#busy || performance.now() - this.#openedAt < GUARD_MS;
   }
 
-  #want(qty) {
-    this.#wanted.qty = Math.min(QTY_MOST, Math.max(1, qty));
+  // So many pieces of a line more, or less; a line without any leaves the cart.
+  #want(sku, more) {
+    if (this.#busy && this.#taking) return;
+    const { qty } = this.#wanted.find((line) => line.sku === sku);
+    const wanted = Math.min(QTY_MOST, qty + more);
+    this.#cart?.set(sku, wanted);
+    this.#wanted = this.#cart?.lines ?? this.#wanted.map((line) => ({ ...line, qty: wanted }));
+    if (this.#wanted.length === 0) return this.close();
+    this.#showLines();
+    if (!$("quote-sheet").contains(document.activeElement)) $("quote-buy").focus();
     this.#news("");
     void this.#ask();
   }
@@ -103,34 +134,72 @@ export class QuoteSheet {
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       if (asked !== this.#asked || !this.#wanted) return;
-      this.#say(refusalWords(error));
-      if (this.#quote === null) this.#showLine();
+      this.#quote = null; // that of other lines is none of these
+      $("quote-rows").replaceChildren();
+      $("quote-hints").hidden = true;
+      $("quote-total").textContent = "";
+      $("quote-buy").textContent = t("try_again");
+      this.#say(this.#why(error));
+      this.#showLines();
     }
     this.#busyNow(false);
   }
 
   #show(quote) {
     this.#quote = quote;
-    this.#showLine();
+    this.#showLines();
     $("quote-rows").replaceChildren(...priceRows(quote));
     $("quote-hints").replaceChildren(...quote.hints.map(hintItem));
     $("quote-hints").hidden = quote.hints.length === 0;
-    $("quote-total").textContent = formatMoney(quote.total);
+    const total = formatMoney(quote.total);
+    if ($("quote-total").textContent !== total) $("quote-total").textContent = total; // it is read aloud
     $("quote-buy").textContent = t("quote_buy", { amount: formatMoney(quote.total) });
     this.#showCoupons(quote);
     this.#busyNow(false);
   }
 
-  #showLine() {
-    const { product, sku, qty } = this.#wanted;
+  #showLines() {
+    $("quote-title").textContent = t(this.#cart ? "cart_title" : "quote_title");
+    for (const { sku } of this.#wanted) if (!this.#rows.has(sku)) this.#rows.set(sku, this.#row(sku));
+    arrange($("quote-lines"), this.#wanted.map(({ sku }) => this.#rows.get(sku)));
+    for (const line of this.#wanted) {
+      const part = (name) => this.#rows.get(line.sku).querySelector(name);
+      part(".quote-what").textContent = this.#what(line);
+      part(".stepper").setAttribute("aria-label", `${t("quote_qty")}: ${this.#what(line)}`);
+      part(".quote-remove").setAttribute("aria-label", `${t("cart_remove")}: ${this.#what(line)}`);
+      part("output").textContent = String(line.qty);
+      part(".quote-less").disabled = line.qty === 1;
+      part(".quote-more").disabled = line.qty === QTY_MOST;
+    }
+  }
+
+  #row(sku) {
+    const made = stamp("quote-line");
+    made.dataset.sku = sku;
+    made.querySelector(".quote-less").addEventListener("click", () => this.#want(sku, -1));
+    made.querySelector(".quote-more").addEventListener("click", () => this.#want(sku, 1));
+    const remove = made.querySelector(".quote-remove");
+    remove.hidden = this.#cart === null;
+    remove.addEventListener("click", () => this.#want(sku, -this.#wanted.find((line) => line.sku === sku).qty));
+    return made;
+  }
+
+  #what({ product, sku, what }) {
     const known = this.#goods.get(product);
     const kind = known?.skus.find((each) => each.sku === sku);
-    $("quote-what").textContent = [known?.title, optionWords(kind?.options)].filter(Boolean).join(" · ");
-    $("quote-qty").textContent = String(qty);
+    return known ? [known.title, optionWords(kind?.options)].filter(Boolean).join(" · ") : what;
+  }
+
+  // Why not, and of which lines, where there are several.
+  #why(problem) {
+    const words = refusalWords(problem);
+    const about = this.#wanted.filter(({ sku }) => problem.extra?.skus?.includes(sku));
+    if (this.#wanted.length < 2 || about.length === 0) return words;
+    return t("cart_line", { what: about.map((line) => this.#what(line)).join(", "), words });
   }
 
   #showCoupons(quote) {
-    const own = this.#coupons.usable([this.#wanted.sku]);
+    const own = this.#usable;
     $("quote-coupons").hidden = own.length === 0;
     const drawn = JSON.stringify([own.map(({ id }) => id), quote.coupons, [...this.#left], document.documentElement.lang]);
     if ($("quote-coupon-list").dataset.drawn === drawn) return;
@@ -153,24 +222,29 @@ export class QuoteSheet {
 
   async #take() {
     if (this.#waits) return;
+    if (this.#quote === null) return void this.#ask();
     const { price_version, coupons } = this.#quote;
     const body = { room: this.#room, lines: this.#lines, price_version, ...(coupons.length && { coupons }) };
+    const cart = this.#cart;
+    this.#taking = true;
     this.#busyNow(true);
     this.#news("");
     this.#say("");
     try {
       await this.#buy(body, () => this.#say(t("buy_slow")));
+      cart?.bought(body.lines);
       return;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       if (!this.#wanted) return;
       const { code, extra } = error;
       if (code === "price_changed") this.#news(t("quote_changed"));
-      else this.#say(refusalWords(error));
+      else this.#say(this.#why(error));
       if (code === "price_changed" && extra?.quote) this.#show(extra.quote);
       else if (code === "price_changed") void this.#ask();
       if (code === "coupon_not_claimed") await this.#coupons.refresh();
     } finally {
+      this.#taking = false;
       this.#busyNow(false);
     }
   }
@@ -178,7 +252,6 @@ export class QuoteSheet {
   #busyNow(whether) {
     this.#busy = whether;
     $("quote-buy").setAttribute("aria-disabled", String(this.#waits));
-    $("quote-less").disabled = this.#wanted?.qty === 1;
   }
 
   #news(words) {

@@ -4,6 +4,7 @@ import { t } from "../../language.js";
 
 const WORDS = {
   out_of_stock: "deny_out_of_stock",
+  mixed_currency: "deny_mixed_currency",
   limit_reached: "deny_limit_reached",
   rate_limited: "deny_too_fast",
   too_many: "deny_too_fast",
