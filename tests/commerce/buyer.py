@@ -1,6 +1,7 @@
 """A program that buys and begins to pay until it is killed, naming what was acknowledged.
 
-`python buyer.py FILE SKU ROUND`: lines `bought KEY ORDER` and `paying ORDER PAYMENT`.
+`python buyer.py PLACE SKU ROUND`, the place a file or a Redis URL: lines `bought KEY ORDER` and
+`paying ORDER PAYMENT`.
 """
 
 from __future__ import annotations
@@ -31,8 +32,12 @@ async def buy_for_ever(shop: Shop, sku: str, name: str) -> None:
             os.write(1, f"paying {order.id} {payment.id}\n".encode())
 
 
+def place(text: str) -> Path | str:
+    return text if text.startswith("redis:") else Path(text)
+
+
 async def main() -> None:
-    shop = await open_shop(Path(sys.argv[1]), Clock())
+    shop = await open_shop(place(sys.argv[1]), Clock())
     tasks = (buy_for_ever(shop, sys.argv[2], f"{sys.argv[3]}-{n}") for n in range(TASKS))
     await asyncio.gather(*tasks)
     await asyncio.Event().wait()

@@ -27,13 +27,14 @@ async def all_orders(shop: Shop) -> list[Order]:
 
 
 @pytest.mark.parametrize("lines_seen", [1, 25, 60])
-async def test_a_kill_between_buy_and_pay_loses_nothing(tmp_path: Path, lines_seen: int) -> None:
-    path = tmp_path / "hawker.db"
-    shop = await open_shop(path, Clock())
+async def test_a_kill_between_buy_and_pay_loses_nothing(
+    shop_place: Path | str, lines_seen: int
+) -> None:
+    shop = await open_shop(shop_place, Clock())
     sku = await shop.sku(stock=STOCK)
     await shop.store.close()
 
-    command = [sys.executable, "-m", "tests.commerce.buyer", str(path), sku, "buyer"]
+    command = [sys.executable, "-m", "tests.commerce.buyer", str(shop_place), sku, "buyer"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         lines = [program.stdout.readline() for _ in range(lines_seen)]
@@ -43,7 +44,7 @@ async def test_a_kill_between_buy_and_pay_loses_nothing(tmp_path: Path, lines_se
     assert len(told) >= lines_seen
 
     clock = Clock()
-    shop = await open_shop(path, clock)
+    shop = await open_shop(shop_place, clock)
     for what, one, two in told:
         if what == "bought":
             assert (await shop.orders.by_key(one.partition(".")[0], one)).id == two

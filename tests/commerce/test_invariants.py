@@ -7,14 +7,21 @@ At the end everything is let run out: no piece and no payment is left between tw
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import Coroutine
+import itertools
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from commerce.errors import KeyReused, Refusal
 from commerce.orders import Order
@@ -30,11 +37,12 @@ LIMIT = 4
 
 
 class ShopMachine(RuleBasedStateMachine):
+    empty: ClassVar[Callable[[], Path | str]]  # an empty place for a shop
+
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "hawker.db"
+        self.place = type(self).empty()
         self.clock = Clock()
         self.on_hand: dict[str, int] = {}
         self.bought: list[tuple[str, str, dict[str, int], Order]] = []
@@ -44,7 +52,7 @@ class ShopMachine(RuleBasedStateMachine):
         return self.runner.run(coroutine)
 
     async def open(self, *, first: bool = False) -> None:
-        self.shop = await open_shop(self.path, self.clock)
+        self.shop = await open_shop(self.place, self.clock)
         if first:
             for limit in (None, LIMIT):
                 sku = await self.shop.sku(stock=STOCK, per_buyer=limit)
@@ -177,7 +185,6 @@ class ShopMachine(RuleBasedStateMachine):
         finally:
             self.run(self.shop.store.close())
             self.runner.close()
-            self.folder.cleanup()
 
     async def run_out(self) -> None:
         for _ in range(4):
@@ -206,9 +213,21 @@ def pieces(orders: list[Order], sku: str, state: str) -> int:
     )
 
 
-ShopMachine.TestCase.settings = settings(
-    max_examples=50,
-    stateful_step_count=40,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
-test_the_invariants_hold = ShopMachine.TestCase
+def test_the_invariants_hold(shop_place: Path | str, request: pytest.FixtureRequest) -> None:
+    numbers = itertools.count()
+
+    def empty_place() -> Path | str:
+        if isinstance(shop_place, Path):
+            return shop_place.with_name(f"{next(numbers)}.db")
+        request.getfixturevalue("redis_server").ask("FLUSHALL")
+        return shop_place
+
+    class Machine(ShopMachine):
+        empty = staticmethod(empty_place)
+
+    few = settings(
+        max_examples=30,
+        stateful_step_count=40,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    run_state_machine_as_test(Machine, settings=few)  # type: ignore[no-untyped-call]
