@@ -15,8 +15,8 @@ from commerce.idempotency import Answer, Scope, fingerprint
 from commerce.ids import utc_ms
 from commerce.money import Money
 from commerce.once import Once
+from commerce.order import Order
 from commerce.ordering import Orders
-from commerce.orders import Order
 from commerce.refunds import REASON_CHARS, Refund, decide_refund, refund_key
 from commerce.returns import (
     Return,

@@ -13,7 +13,9 @@ from collections.abc import Callable
 
 from commerce.changes import Changes, decide_and_commit
 from commerce.ids import utc_ms
-from commerce.orders import Order, order_key, pack, unpack
+from commerce.order import Order
+from commerce.order_record import pack, unpack
+from commerce.orders import order_key
 from commerce.shrunk import shrink
 from commerce.store import INDEX_END, Store
 

@@ -20,8 +20,9 @@ from commerce.errors import Full, Invalid, NotFound
 from commerce.idempotency import Answer, Scope, fingerprint
 from commerce.ids import new_id, utc_ms
 from commerce.once import Once
+from commerce.order import Order
 from commerce.ordering import Orders
-from commerce.orders import Order, save
+from commerce.orders import save
 from commerce.store import INDEX_END, Store
 from commerce.text import checked_text
 from commerce.timestamps import rfc3339

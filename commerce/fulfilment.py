@@ -13,7 +13,8 @@ from commerce.changes import Changes
 from commerce.errors import Invalid, NotFound
 from commerce.ids import new_id
 from commerce.inventory import Stock, ship_out
-from commerce.orders import Line, Order, save
+from commerce.order import Line, Order
+from commerce.orders import save
 from commerce.shipments import Shipment
 from commerce.transitions import step
 

@@ -10,8 +10,9 @@ from commerce.changes import Changes, decide_and_commit
 from commerce.contact import Contacts
 from commerce.errors import IllegalTransition, Invalid
 from commerce.ids import utc_ms
+from commerce.order import Order
 from commerce.ordering import Orders
-from commerce.orders import Order, save
+from commerce.orders import save
 from commerce.store import Store
 from commerce.text import checked_text
 

@@ -38,18 +38,9 @@ from commerce.idempotency import (
 )
 from commerce.ids import utc_ms
 from commerce.inventory import Stock, read_stock, stock_keys
-from commerce.orders import (
-    DUE,
-    Limits,
-    Order,
-    PlaceOrder,
-    decide_cancel,
-    decide_expire,
-    order_key,
-    pack,
-    save,
-    unpack,
-)
+from commerce.order import Order
+from commerce.order_record import pack, unpack
+from commerce.orders import DUE, Limits, PlaceOrder, decide_cancel, decide_expire, order_key, save
 from commerce.placing import Asked, Placing, replay
 from commerce.pricing.coupon import CouponRefused
 from commerce.pricing.price import Charges, Price

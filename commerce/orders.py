@@ -21,10 +21,8 @@ from dataclasses import dataclass, field, replace
 
 from commerce.changes import SHOP, Changes
 from commerce.inventory import move
-from commerce.order import Line as Line
-from commerce.order import Order as Order
-from commerce.order_record import pack as pack
-from commerce.order_record import unpack as unpack
+from commerce.order import Line, Order
+from commerce.order_record import pack
 from commerce.pricing.claims import give_claim_back, spend_claim, unspent_key
 from commerce.pricing.rules import (
     count,

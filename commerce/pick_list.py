@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from commerce.changes import Changes
-from commerce.orders import TO_SEND, Order, to_send, unpack
+from commerce.order import Order
+from commerce.order_record import unpack
+from commerce.orders import TO_SEND, to_send
 from commerce.sheets import BOM, rows_to_csv, safe
 from commerce.store import INDEX_END, Conflict, Store
 from commerce.timestamps import rfc3339

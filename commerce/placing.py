@@ -15,16 +15,9 @@ from commerce.contact import Contacts
 from commerce.errors import NotFound
 from commerce.idempotency import Answer, Scope, bind_to, read_bound
 from commerce.inventory import stock_keys
-from commerce.order_record import as_placed
-from commerce.orders import (
-    Limits,
-    Order,
-    PlaceOrder,
-    bought_key,
-    order_key,
-    save,
-    unpack,
-)
+from commerce.order import Order
+from commerce.order_record import as_placed, unpack
+from commerce.orders import Limits, PlaceOrder, bought_key, order_key, save
 from commerce.pricing.claims import coupon_key, unspent_key
 from commerce.pricing.coupon import Coupon, unpack_coupon
 from commerce.pricing.price import Charges, Price

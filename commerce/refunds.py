@@ -31,7 +31,8 @@ from commerce.fulfilment import checked_pieces, settled
 from commerce.ids import new_id
 from commerce.inventory import Stock, move, put_back, write_off
 from commerce.money import Money
-from commerce.orders import Line, Order, bought_less, give_back_claims, save
+from commerce.order import Line, Order
+from commerce.orders import bought_less, give_back_claims, save
 from commerce.pricing.rules import give_sale_pieces_back
 from commerce.timestamps import rfc3339
 from commerce.transitions import step

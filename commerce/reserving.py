@@ -13,7 +13,8 @@ from commerce.changes import Changes
 from commerce.errors import Invalid, LimitReached, NotFound, OutOfStock, PriceChanged
 from commerce.ids import new_id
 from commerce.inventory import counted, move
-from commerce.orders import Limits, Line, Order, PlaceOrder, bought_key
+from commerce.order import Line, Order
+from commerce.orders import Limits, PlaceOrder, bought_key
 from commerce.pricing.claims import coupon_key, spend_claim, unspent_key
 from commerce.pricing.coupon import Coupon, CouponRefused, check_for
 from commerce.pricing.price import Buyer, Charges, Price, PricedLine, Wanted, price

@@ -20,7 +20,8 @@ from commerce.errors import Full, IllegalTransition, NotReturnable
 from commerce.fulfilment import checked_pieces
 from commerce.ids import new_id
 from commerce.inventory import Stock, put_back
-from commerce.orders import Line, Order, bought_less, save
+from commerce.order import Line, Order
+from commerce.orders import bought_less, save
 from commerce.refunds import parts_of_pieces, promise
 from commerce.timestamps import rfc3339
 from commerce.transitions import step

@@ -13,7 +13,8 @@ from typing import Any
 
 from commerce.errors import Invalid
 from commerce.money import Money
-from commerce.orders import Line, Order, unpack
+from commerce.order import Line, Order
+from commerce.order_record import unpack
 from commerce.sheets import BOM, rows_to_csv, safe
 from commerce.store import Store
 from commerce.timestamps import rfc3339

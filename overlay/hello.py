@@ -16,8 +16,8 @@ import msgpack
 from commerce.coupons import Coupons
 from commerce.errors import Refusal, StoreUnavailable
 from commerce.flash_sales import FlashSales
+from commerce.order import Order
 from commerce.ordering import Orders
-from commerce.orders import Order
 from overlay.bag import HEAD, Bag
 from overlay.cards import Cards
 from overlay.events import Event

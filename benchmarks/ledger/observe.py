@@ -11,8 +11,9 @@ from benchmarks.ledger.sold import Gone, Paid, Sold
 from commerce.changes import SHOP
 from commerce.idempotency import read_bound, scope_item
 from commerce.inventory import Stock, read_stock, stock_keys
+from commerce.order import Order
+from commerce.order_record import unpack
 from commerce.ordering import PLACE
-from commerce.orders import Order, unpack
 from commerce.payments.records import (
     Payment,
     payment_key,

@@ -24,7 +24,8 @@ from commerce.idempotency import Answer, Scope, fingerprint
 from commerce.ids import new_id, utc_ms
 from commerce.money import Money
 from commerce.once import Once
-from commerce.orders import Order, save
+from commerce.order import Order
+from commerce.orders import save
 from commerce.payments.records import Payment, save_payment
 from commerce.store import INDEX_END, Store
 from commerce.text import checked_text

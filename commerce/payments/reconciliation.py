@@ -15,8 +15,9 @@ from typing import Any
 from commerce.errors import Invalid
 from commerce.ids import utc_ms
 from commerce.money import Money
-from commerce.orders import Order, order_key
-from commerce.orders import unpack as unpack_order
+from commerce.order import Order
+from commerce.order_record import unpack as unpack_order
+from commerce.orders import order_key
 from commerce.payments.disputes import Dispute, dispute_key
 from commerce.payments.disputes import unpack as unpack_dispute
 from commerce.payments.records import BEGUN, Payment, begun_at, unpack_payment

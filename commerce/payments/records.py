@@ -29,7 +29,8 @@ from commerce.errors import IllegalTransition
 from commerce.ids import new_id
 from commerce.inventory import Stock, move
 from commerce.money import Money
-from commerce.orders import Limits, Order, bought_key, price_holds, save, take_again
+from commerce.order import Order
+from commerce.orders import Limits, bought_key, price_holds, save, take_again
 from commerce.payments.provider import Next
 from commerce.refunds import Refund, given_back, open_refund, parts_of_all, promise, refused
 from commerce.store import Versioned

@@ -26,8 +26,9 @@ from commerce.idempotency import (
 from commerce.ids import utc_ms
 from commerce.inventory import read_stock, stock_keys
 from commerce.money import Money
+from commerce.order import Order
 from commerce.ordering import Orders
-from commerce.orders import Order, bought_key, price_keys
+from commerce.orders import bought_key, price_keys
 from commerce.payments import disputes
 from commerce.payments.disputes import DisputeWord, decide_dispute
 from commerce.payments.provider import (

@@ -9,8 +9,10 @@ from contextlib import suppress
 
 from commerce.changes import Changes, decide_and_commit
 from commerce.money import Money
+from commerce.order import Order
+from commerce.order_record import unpack
 from commerce.ordering import ORDER_ID
-from commerce.orders import Order, order_key, unpack
+from commerce.orders import order_key
 from commerce.payments.provider import Provider, ProviderFailed, RefundRefused, Standing
 from commerce.payments.records import (
     ASK_AFTER_MS,

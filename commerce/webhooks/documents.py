@@ -10,8 +10,9 @@ import json
 from typing import Any
 
 from commerce.inventory import read_stock, stock_keys
-from commerce.orders import Order, order_key
-from commerce.orders import unpack as unpack_order
+from commerce.order import Order
+from commerce.order_record import unpack as unpack_order
+from commerce.orders import order_key
 from commerce.payments.records import Payment, payment_key, unpack_payment
 from commerce.store import Store
 from commerce.timestamps import rfc3339

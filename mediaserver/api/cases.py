@@ -10,8 +10,8 @@ from pydantic import Field
 from commerce.cases import TEXT_CHARS, Case, Cases
 from commerce.errors import NotFound
 from commerce.invoices import Invoices
+from commerce.order import Order
 from commerce.ordering import Orders
-from commerce.orders import Order
 from mediaserver.api.auth import Caller, Forbidden, require
 from mediaserver.api.operation import VIEWER, operation
 from mediaserver.api.order_access import (

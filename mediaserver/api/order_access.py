@@ -10,8 +10,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from commerce.errors import NotFound
+from commerce.order import Order
 from commerce.ordering import Orders
-from commerce.orders import Order
 from mediaserver.api.auth import CHALLENGE, NOBODY, Caller, caller_of, require
 from mediaserver.errors import Unauthorized
 

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from commerce.contact import Contacts
 from commerce.idempotency import Answer, parse_key
+from commerce.order import Order
 from commerce.ordering import Orders
-from commerce.orders import Order
 from mediaserver.api.auth import (
     CHALLENGE,
     Caller,

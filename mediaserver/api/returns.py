@@ -9,8 +9,8 @@ from pydantic import Field
 
 from commerce.after_sale import AfterSale, Decision
 from commerce.errors import NotFound
+from commerce.order import Order
 from commerce.ordering import Orders
-from commerce.orders import Order
 from mediaserver.api.auth import Caller, require
 from mediaserver.api.operation import VIEWER, operation
 from mediaserver.api.order_access import (

@@ -10,8 +10,8 @@ from aiohttp import web
 from pydantic import Field
 
 from commerce.errors import Invalid
+from commerce.order import Order
 from commerce.ordering import Orders
-from commerce.orders import Order
 from commerce.settlement import Settlement, checked_span, shares_of, totals_sheet
 from mediaserver.api.auth import Caller, require
 from mediaserver.api.money import MoneyDocument

@@ -8,7 +8,7 @@ from commerce.coupons import Coupons
 from commerce.flash_sales import FlashSales, new_sale
 from commerce.idempotency import Answer
 from commerce.money import Money
-from commerce.orders import Order
+from commerce.order import Order
 from commerce.pricing.coupon import Coupon
 from commerce.pricing.rules import Rule
 from commerce.promotions import Promotions

@@ -13,8 +13,9 @@ from commerce.contact import Contacts
 from commerce.idempotency import Answer, Scope, fingerprint
 from commerce.inventory import Inventory, Stock
 from commerce.money import Money
+from commerce.order import Order
 from commerce.ordering import Orders
-from commerce.orders import Limits, Order
+from commerce.orders import Limits
 from commerce.payments.records import Payment
 from commerce.payments.sandbox import Sandbox
 from commerce.payments.service import Payments

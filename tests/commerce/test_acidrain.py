@@ -19,7 +19,7 @@ from commerce.after_sale import Decision
 from commerce.errors import IllegalTransition, LimitReached, OutOfStock, RefundExceeds, Refusal
 from commerce.idempotency import Scope, fingerprint
 from commerce.money import Money
-from commerce.orders import Order
+from commerce.order import Order
 from commerce.payments.signature import new_secret
 from commerce.pricing.rules import Rule
 from commerce.products import NewSku

@@ -24,7 +24,8 @@ from commerce.errors import (
 )
 from commerce.inventory import Stock
 from commerce.money import Money
-from commerce.orders import TO_SEND, Line, Order, order_key
+from commerce.order import Line, Order
+from commerce.orders import TO_SEND, order_key
 from commerce.pick_list import index_from_before, pick_list
 from commerce.refunds import Refund, decide_refund
 from commerce.returns import Return

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commerce.archive import AT_ONCE, Archive
-from commerce.orders import Order, order_key, unpack
+from commerce.order import Order
+from commerce.order_record import unpack
+from commerce.orders import order_key
 from commerce.shrunk import GROWN_BYTES_MAX, MARK, grow, shrink
 from commerce.store import INDEX_END
 from tests.commerce.shop import Shop

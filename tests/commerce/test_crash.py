@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commerce.orders import Order
+from commerce.order import Order
 from tests.commerce.shop import Clock, Shop, open_shop
 
 ROOT = Path(__file__).resolve().parents[2]

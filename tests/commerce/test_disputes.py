@@ -11,7 +11,7 @@ import pytest
 from commerce.after_sale import AfterSale
 from commerce.errors import IllegalTransition, Invalid, NotFound
 from commerce.money import Money
-from commerce.orders import Order
+from commerce.order import Order
 from commerce.payments.disputes import Dispute, Disputes
 from commerce.payments.signature import sign
 from commerce.webhooks.events import occurrences

@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from commerce.errors import KeyReused, Refusal
-from commerce.orders import Order
+from commerce.order import Order
 from commerce.payments.cards import CARDS
 from tests.commerce.shop import Clock, open_shop
 from tests.commerce.test_crash import all_orders

@@ -17,7 +17,8 @@ from commerce.errors import (
     PriceChanged,
 )
 from commerce.money import total
-from commerce.orders import order_key, unpack
+from commerce.order_record import unpack
+from commerce.orders import order_key
 from commerce.pricing.rules import KEY, RULES_MAX, PriceRules, pack_rules, read_rules
 from tests.commerce.prices import Prices, cny, rule
 from tests.commerce.shop import Shop

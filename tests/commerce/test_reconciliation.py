@@ -11,7 +11,7 @@ import pytest
 from commerce.after_sale import AfterSale
 from commerce.errors import Invalid
 from commerce.money import Money
-from commerce.orders import Order
+from commerce.order import Order
 from commerce.payments.reconciliation import DAY_MS, Mismatch, Reconciliation, Report, sheet
 from commerce.payments.records import Payment
 from commerce.payments.signature import sign

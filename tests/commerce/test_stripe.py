@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from commerce.after_sale import AfterSale
 from commerce.errors import Invalid, NotFound, SignatureInvalid
 from commerce.money import Money
-from commerce.orders import Order
+from commerce.order import Order
 from commerce.payments.disputes import Disputes
 from commerce.payments.provider import Provider, ProviderFailed
 from commerce.payments.records import Payment

@@ -16,7 +16,8 @@ from commerce.changes import SHOP, Changes
 from commerce.errors import LimitReached, StoreUnavailable
 from commerce.ids import utc_ms
 from commerce.money import Money
-from commerce.orders import order_key, save, unpack
+from commerce.order_record import unpack
+from commerce.orders import order_key, save
 from commerce.payments.signature import verify
 from commerce.products import NewSku
 from commerce.webhooks.courier import WAITING_MAX, Courier
