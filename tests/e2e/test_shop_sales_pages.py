@@ -206,6 +206,35 @@ async def test_an_operator_makes_a_promotion_and_a_coupon_and_ends_one(shop: Sho
         await expect(offer).to_contain_text("已结束")
 
 
+async def test_an_offer_is_made_for_a_room_a_merchant_and_a_segment_and_stands_alone(
+    shop: Shop,
+) -> None:
+    async with shop.visit("operator", "/shop?tab=offers") as page:
+        await page.get_by_test_id("offer-kind").select_option("percent")
+        await page.get_by_test_id("offer-title").fill("Regulars")
+        await page.get_by_test_id("offer-percent").fill("10")
+        await page.get_by_test_id("offer-conditions").locator("summary").click()
+        await page.get_by_test_id("offer-room").select_option("show")
+        await page.get_by_test_id("offer-merchant").fill("Kiln & Co")
+        await page.get_by_test_id("offer-segment").fill("regulars")
+        await page.get_by_test_id("offer-group").fill("autumn")
+        await page.get_by_test_id("offer-alone").check()
+        await look(page, "offer-conditions-en")
+        await page.get_by_test_id("offer-make").click()
+        offer = page.get_by_test_id("offer").filter(has_text="Regulars")
+        for words in ("room show", "goods of Kiln & Co", "segment regulars", "group autumn"):
+            await expect(offer).to_contain_text(words)
+        await expect(offer).to_contain_text("Not together with other offers")
+        await expect(page.get_by_test_id("offer-room")).to_have_value("")
+        await page.get_by_role("button", name="中文").click()
+        await look(page, "offer-conditions-zh")
+    made = (await shop.server.api("GET", "/v1/promotions"))["items"][0]
+    names = ("room", "merchant", "segment", "group", "stacks")
+    wanted = ("show", "Kiln & Co", "regulars", "autumn", False)
+    assert tuple(made[name] for name in names) == wanted
+    await shop.server.api("POST", f"/v1/promotions/{made['id']}/end")
+
+
 async def test_finance_sees_the_months_money_and_takes_the_sheets_along(shop: Shop) -> None:
     order = await shop.paid(cup=1)
     async with shop.visit("finance", "/shop?tab=money") as page:
@@ -238,6 +267,46 @@ async def test_a_webhook_shows_its_secret_once_and_what_was_sent_to_it(shop: Sho
         await page.reload()
         await expect(page.get_by_test_id("hook")).to_contain_text("erp.invalid")
         await expect(page.get_by_test_id("hook-secret")).to_be_hidden()
+
+
+async def test_a_webhook_gets_a_new_secret_sends_again_what_failed_and_is_deleted_when_sure(
+    shop: Shop,
+) -> None:
+    server = shop.server
+    wanted = {"url": "https://crm.invalid/hawker", "events": ["order.*"], "enabled": False}
+    made = await server.api("POST", "/v1/webhook-endpoints", wanted)
+    async with shop.visit("operator", "/shop?tab=hooks") as page:
+        hook = page.get_by_test_id("hook").filter(has_text="crm.invalid")
+        rotate, delete = hook.get_by_test_id("hook-rotate"), hook.get_by_test_id("hook-delete")
+        secret = page.get_by_test_id("hook-secret")
+        await rotate.click()
+        await expect(rotate).to_have_text("Really a new secret")
+        await expect(secret).to_be_hidden()
+        await rotate.click()
+        await expect(secret).to_have_value(re.compile("^whsec_"))
+        await expect(page.get_by_test_id("hook-secret-of")).to_have_text(made["url"])
+        assert await secret.input_value() != made["secret"]
+        await look(page, "hooks-secret-en")
+        await page.get_by_role("button", name="中文").click()
+        await look(page, "hooks-secret-zh")
+        await page.get_by_role("button", name="EN", exact=True).click()
+
+        await hook.get_by_role("button", name="Look").click()
+        await expect(page.get_by_test_id("deliveries-of")).to_have_text(made["url"])
+        await page.get_by_test_id("hook-since").fill("2026-01-01T00:00")
+        await page.get_by_test_id("hook-replay-failed").click()
+        await expect(page.locator("#toast")).to_have_text("Sent again: 0")
+
+        await delete.click()
+        await expect(delete).to_have_text("Really delete")
+        await rotate.focus()
+        await expect(delete).to_have_text("Delete")  # nobody was sure
+        await delete.click()
+        await delete.click()
+        await expect(hook).to_have_count(0)
+        await expect(secret).to_be_hidden()
+    items = (await server.api("GET", "/v1/webhook-endpoints"))["items"]
+    assert made["id"] not in [each["id"] for each in items]
 
 
 async def test_who_may_not_sees_no_buttons_for_it(shop: Shop) -> None:

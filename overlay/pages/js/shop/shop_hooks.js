@@ -5,6 +5,7 @@ import { t } from "../language.js";
 import { Problem } from "../problem.js";
 import { staffJson } from "../staff.js";
 import { showKeyed } from "./shop_keyed.js";
+import { sureButton } from "./shop_sure.js";
 import { problemWords } from "./shop_words.js";
 
 const DELIVERIES = 30;
@@ -19,11 +20,13 @@ export class HooksTab {
   #hooks = null;
   #looking = null; // the id whose deliveries are shown
   #deliveries = [];
+  #told = null; // {id, url, secret} of a new secret, and whether it `replaces` one
   #refused = "";
 
   constructor(uses) {
     this.#uses = uses;
     $("hook-new").addEventListener("submit", (event) => void this.#add(event));
+    $("hook-replay").addEventListener("submit", (event) => void this.#replay(event));
   }
 
   async refresh() {
@@ -54,6 +57,8 @@ export class HooksTab {
     };
     const test = () => void this.#act(() => staffJson(`${urlOf(id)}/test`, { method: "POST" }), look);
     const turn = () => void this.#act(() => staffJson(urlOf(id), { method: "PATCH", body: { enabled: !enabled } }));
+    const rotate = () => void this.#act(() => staffJson(`${urlOf(id)}/rotate-secret`, { method: "POST" }), (made) => this.#tell({ ...made, replaces: true }));
+    const remove = () => void this.#act(() => staffJson(urlOf(id), { method: "DELETE" }), () => this.#told?.id === id && this.#tell(null));
     const small = { class: "button small" };
     return element(
       "li",
@@ -66,6 +71,8 @@ export class HooksTab {
         button(t("shop_hook_look"), look, small),
         button(t("shop_hook_test"), test, { ...small, "data-testid": "hook-test", disabled: !enabled }),
         button(t(enabled ? "shop_hook_turn_off" : "shop_hook_turn_on"), turn, small),
+        sureButton(t("shop_hook_rotate"), t("shop_hook_rotate_sure"), url, rotate, { ...small, "data-testid": "hook-rotate" }),
+        sureButton(t("shop_delete"), t("shop_delete_sure"), url, remove, { ...small, "data-testid": "hook-delete" }),
       ),
     );
   }
@@ -86,21 +93,36 @@ export class HooksTab {
     event.preventDefault();
     const events = $("hook-events").value.split(/[\s,，]+/).filter(Boolean);
     const body = { url: $("hook-url").value.trim(), ...(events.length && { events }) };
-    await this.#act(async () => {
-      const made = await staffJson(WHOLE, { method: "POST", body });
-      $("hook-secret").value = made.secret;
-      $("hook-once").hidden = false;
+    await this.#act(() => staffJson(WHOLE, { method: "POST", body }), (made) => {
       $("hook-new").reset();
       this.#looking = made.id;
+      this.#tell(made);
     });
+  }
+
+  // A secret is nowhere else: it stays until another one comes, or its endpoint is deleted.
+  #tell(told) {
+    this.#told = told;
+    $("hook-secret").value = told?.secret ?? "";
+    $("hook-secret-of").textContent = told?.url ?? "";
+    $("hook-once-old").hidden = !told?.replaces;
+    $("hook-once").hidden = told === null;
+    $("hook-once").scrollIntoView({ block: "nearest" });
+  }
+
+  async #replay(event) {
+    event.preventDefault();
+    const body = { since: new Date($("hook-since").value).toISOString() };
+    const again = () => staffJson(`${urlOf(this.#looking)}/replay`, { method: "POST", body });
+    await this.#act(again, ({ replayed }) => this.#uses.toast(t("shop_hook_replayed", { count: replayed })));
   }
 
   async #act(work, then = () => {}) {
     this.#refused = "";
     try {
-      await work();
+      const answer = await work();
       this.#uses.toast(t("shop_done"));
-      then();
+      then(answer);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       this.#refused = problemWords(error);

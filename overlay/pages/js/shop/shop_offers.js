@@ -6,6 +6,7 @@ import { t } from "../language.js";
 import { offerWords } from "../offer_words.js";
 import { Problem, requestJson } from "../problem.js";
 import { staffJson } from "../staff.js";
+import { conditionWords, showRooms, typedConditions } from "./shop_conditions.js";
 import { showKeyed } from "./shop_keyed.js";
 import { Pager } from "./shop_pager.js";
 import { problemWords } from "./shop_words.js";
@@ -30,6 +31,7 @@ export class OffersTab {
   #pagers;
   #promotions = null;
   #coupons = null;
+  #rooms = [];
   #refused = "";
 
   constructor(uses) {
@@ -46,7 +48,8 @@ export class OffersTab {
       const cursor = this.#pagers[name].cursor;
       return staffJson(`/v1/${name}?${new URLSearchParams({ limit: PAGE, ...(cursor && { cursor }) })}`);
     };
-    [this.#promotions, this.#coupons] = await Promise.all([page("promotions", "promotions.write"), page("coupons", "coupons.write")]);
+    const pages = [page("promotions", "promotions.write"), page("coupons", "coupons.write")];
+    [this.#promotions, this.#coupons, this.#rooms] = await Promise.all([...pages, this.#uses.rooms()]);
     if ($("offer-currency").options.length === 0) await this.#fillCurrencies();
   }
 
@@ -57,6 +60,7 @@ export class OffersTab {
     for (const option of $("offer-kind").options) option.hidden = option.disabled = !may(option.value === "coupon" ? "coupons.write" : "promotions.write");
     const wanted = FIELDS[$("offer-kind").value];
     for (const name of ALL) $(`offer-${name}-row`).hidden = !wanted.includes(name);
+    showRooms(this.#rooms);
     $("offer-problem").hidden = this.#refused === "";
     $("offer-problem").textContent = this.#refused;
     if (this.#promotions === null) return;
@@ -76,13 +80,13 @@ export class OffersTab {
   }
 
   #item(list, offer) {
-    const { id, title, room, phase, quota, left, code, ends_at } = offer;
+    const { id, title, phase, quota, left, code, ends_at } = offer;
     const end = () => void this.#end(`/v1/${list}/${encodeURIComponent(id)}/end`);
     const figures = quota === undefined ? null : element("span", { "data-testid": "offer-claimed" }, t("deal_claimed", { claimed: quota - left, quota }));
     return element(
       "li",
       { "data-testid": "offer", "data-disabled": phase === "over" },
-      element("strong", {}, title, element("small", {}, [offerWords(offer), room, code].filter(Boolean).join(" · "))),
+      element("strong", {}, title, element("small", {}, [offerWords(offer), ...conditionWords(offer), code].filter(Boolean).join(" · "))),
       element("span", {}, figures ?? "", element("small", {}, t(PHASES[phase]), ...(ends_at ? [" · ", moment(ends_at)] : []))),
       phase === "over" ? null : button(t("deal_end"), end, { class: "button small", "data-testid": "offer-end", "aria-label": `${t("deal_end")}: ${title}` }),
     );
@@ -145,7 +149,7 @@ function wantedOf(kind) {
   const unclear = Object.values(own).some((value) => value?.currency && !value.amount);
   if (missing || unclear || !text("title")) return null;
   const ends_at = $("offer-ends").value ? { ends_at: new Date($("offer-ends").value).toISOString() } : {};
-  return { ...(kind !== "coupon" && { kind }), title: text("title"), ...own, ...ends_at };
+  return { ...(kind !== "coupon" && { kind }), title: text("title"), ...own, ...typedConditions(), ...ends_at };
 }
 
 function withPhase(offer) {

@@ -5,6 +5,7 @@ import { t } from "../language.js";
 import { formatMoney } from "../money.js";
 import { staffJson } from "../staff.js";
 import { arrange } from "../template.js";
+import { choices } from "./shop_choices.js";
 import { ordersCsv } from "./shop_csv.js";
 import { Pager } from "./shop_pager.js";
 import { lastMonths, sumsOf } from "./shop_sums.js";
@@ -145,15 +146,6 @@ function row(order, open) {
   );
   opener.addEventListener("click", open);
   return element("li", {}, opener);
-}
-
-function choices(select, wanted) {
-  const [values, texts] = [wanted.map(([value]) => value), wanted.map(([, text]) => text)];
-  const has = [...select.options];
-  if (has.map((option) => option.value).join("\n") === values.join("\n") && has.every((option, at) => option.text === texts[at])) return;
-  const chosen = select.value;
-  select.replaceChildren(...wanted.map(([value, text]) => element("option", { value }, text)));
-  if (values.includes(chosen)) select.value = chosen;
 }
 
 function monthName([year, month]) {
