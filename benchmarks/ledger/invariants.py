@@ -54,6 +54,15 @@ class Facts:
     asked: Mapping[str, str]
 
 
+def whole(seen: Seen) -> None:
+    """No record speaks of one that is not there: asked before all else; raises Violation."""
+    for id, order in seen.orders.items():
+        _require(id in seen.labels, 5, f"{id} is under no key")
+        _require(order.paid_by in (None, *order.payments), 4, f"{id} is paid by {order.paid_by}")
+        missing = [each for each in order.payments if each not in seen.payments]
+        _require(not missing, 4, f"{id}: {missing} is not there")
+
+
 def check(seen: Seen, facts: Facts) -> None:
     """All that can be said of one moment; raises Violation."""
     _stock(seen, facts)
@@ -108,9 +117,8 @@ def _ends(seen: Seen) -> None:
 def _keys(seen: Seen, facts: Facts) -> None:
     ids = {label: id for id, label in seen.labels.items()}
     for id, order in seen.orders.items():
-        label = seen.labels.get(id)
-        _require(label is not None, 5, f"{id} is under no key")
-        _require(label is None or facts.asked[label] == order.sub, 5, f"{id} is another buyer's")
+        asked_by = facts.asked[seen.labels[id]]
+        _require(asked_by == order.sub, 5, f"{id} is another buyer's")
     for label, id in facts.told.items():
         if label in facts.asked:
             _require(ids.get(label) == id and id in seen.orders, 5, f"{id} was told for {label}")

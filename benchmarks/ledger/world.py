@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.ledger.books import Books
 from benchmarks.ledger.crashing import Fate
 from benchmarks.ledger.explain import Atom, Track, Wanted, explain
-from benchmarks.ledger.invariants import Facts, Violation, check, follow
+from benchmarks.ledger.invariants import Facts, Violation, check, follow, whole
 from benchmarks.ledger.observe import Observer, Seen
 from benchmarks.ledger.process import Clock, Process, ProcessDied, Word
 from benchmarks.ledger.sold import CLAIMS, CLAIMS_EACH, OFF, OK, REPLAYED, PaymentLabel
@@ -95,7 +95,19 @@ class World:
         return Process(store, self.clock, self._secret, self.counts.struck, self._send)
 
     async def open(self) -> None:
-        """Put two SKUs on the shelf, the second with a limit per buyer."""
+        """Put two SKUs on the shelf, the second with a limit per buyer; raises Violation."""
+        try:
+            await self._stock_up()
+        except Refusal as refusal:
+            raise Violation(NOT_EXPLAINED, f"a new shop is refused: {refusal}") from None
+        self.observer = Observer(
+            self._stores[0], self.skus, self.clock(), self._seqs, self.coupon, BUYERS
+        )
+        for stream in (SHOP, *(f"buyer/{sub}" for sub in BUYERS)):
+            await self.observer.news(stream)
+        await self.step([])
+
+    async def _stock_up(self) -> None:
         self.skus: list[str] = []
         catalogue = self.processes[0].catalogue
         for price, limit in zip(PRICES, (None, LIMIT), strict=True):
@@ -112,12 +124,6 @@ class World:
         coupons = self.processes[0].coupons
         coupon = await coupons.create(rule, quota=CLAIMS, per_buyer=CLAIMS_EACH, by="host")
         self.coupon = coupon.id
-        self.observer = Observer(
-            self._stores[0], self.skus, self.clock(), self._seqs, self.coupon, BUYERS
-        )
-        for stream in (SHOP, *(f"buyer/{sub}" for sub in BUYERS)):
-            await self.observer.news(stream)
-        await self.step([])
 
     async def pass_s(self, seconds: float) -> None:
         """Nothing is done; time passes."""
@@ -211,9 +217,7 @@ class World:
         news = {stream: await self.observer.news(stream) for stream in streams}
         follow(news, since, before, seen)
         self._before, self._seen = before, seen
-        for id in seen.orders:
-            if id not in seen.labels:
-                raise Violation(5, f"{id} is under no key")
+        whole(seen)
         self.books.now_ms = self.clock()
         tracks = [
             Track([(act.atom, answer)])
@@ -298,8 +302,11 @@ class World:
         return atom
 
     def _payment(self, id: str) -> PaymentLabel:
-        order = self.seen.orders[self.seen.payments[id].order]
-        return self.seen.labels[order.id], order.payments.index(id)
+        """Raises Violation: the provider knows it, and no order does."""
+        for order in self.seen.orders.values():
+            if id in order.payments:
+                return self.seen.labels[order.id], order.payments.index(id)
+        raise Violation(4, f"{id} is of no order")
 
 
 def _word(body: bytes) -> Word:
