@@ -68,10 +68,10 @@ class Changes:
             raise ValueError("a counter is written and added to in one commit")
         for key, version in later.reads.items():
             reads.setdefault(key, version)
-        self.writes.update(later.writes)
+        writes.update(later.writes)
         for key, (delta, floor) in later.adds.items():
-            before, other = self.adds.get(key, (0, floor))
-            self.adds[key] = before + delta, other if other > floor else floor
+            before, other = adds.get(key, (0, floor))
+            adds[key] = before + delta, max(floor, other)
         self.index.update(later.index)
         self.events += later.events
         self.once.update(later.once)

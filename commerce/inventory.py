@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from types import EllipsisType
 from typing import Any
 
 import msgpack
 
-from commerce.changes import ATTEMPTS, SHOP, Changes, decide_and_commit
-from commerce.errors import BelowHeld, Busy, NotFound, Stale
+from commerce.changes import SHOP, Changes, decide_and_commit
+from commerce.errors import BelowHeld, NotFound, Stale
+from commerce.holds import nothing_due, unhindered
 from commerce.idempotency import KEPT_MS, Answer, InFlight, Scope, bind, bound_answer
 from commerce.ids import new_id, utc_ms
 from commerce.store import INDEX_END, Store, Versioned
@@ -153,10 +155,10 @@ class Inventory:
         self,
         store: Store,
         *,
-        release_due: Callable[[], Awaitable[int]] | None = None,
+        release_due: Callable[[], Awaitable[int]] = nothing_due,
         now_ms: Callable[[], int] = utc_ms,
     ) -> None:
-        """`release_due` ends the holds whose time has passed and says how many; None: a sweep does."""
+        """`release_due` ends the holds whose time has passed and says how many."""
         self._store = store
         self._release_due = release_due
         self._now_ms = now_ms
@@ -205,20 +207,8 @@ class Inventory:
             return changes, Answer(after)
 
         async with self._in_flight.alone(scope):
-            return await self._once_released(decide)
-
-    async def _once_released(
-        self, decide: Callable[[], Awaitable[tuple[Changes | None, Answer[Stock]]]]
-    ) -> Answer[Stock]:
-        nothing_due = self._release_due is None
-        for _ in range(ATTEMPTS):
-            try:
-                return await decide_and_commit(self._store, decide)
-            except BelowHeld:
-                if nothing_due or self._release_due is None:
-                    raise
-                nothing_due = await self._release_due() == 0  # others may have since the load
-        raise Busy("the stock changes too fast")
+            edit = partial(decide_and_commit, self._store, decide)
+            return await unhindered(edit, (BelowHeld,), self._release_due)
 
     async def adjustments(self, sku: str, *, limit: int = 50) -> list[dict[str, Any]]:
         """The latest edits, newest first: {id, sku, before, after, reason, by, at}."""

@@ -10,13 +10,13 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from commerce.catalogue import Catalogue
-from commerce.changes import ATTEMPTS, Changes, decide_and_commit
+from commerce.changes import Changes, decide_and_commit
 from commerce.contact import Contacts, normal_form
 from commerce.errors import (
-    Busy,
     IllegalTransition,
     Invalid,
     LimitReached,
@@ -25,6 +25,7 @@ from commerce.errors import (
     PriceChanged,
 )
 from commerce.fulfilment import decide_deliver, decide_ship
+from commerce.holds import unhindered
 from commerce.idempotency import (
     KEPT_MS,
     Answer,
@@ -171,11 +172,16 @@ class Orders:
 
         Raises Invalid, NotFound, MixedCurrency or CouponRefused.
         """
-        loaded = await self._placing.load([Asked(command, self.scope(command, ""))])
-        for code in command.lines:
-            if code not in loaded.products:
-                raise NotFound(f"there is no SKU {code}", code="sku_not_found")
-        return self._placing.price(command, loaded)
+        asked = Asked(command, self.scope(command, ""))
+
+        async def price() -> Price:
+            loaded = await self._placing.load([asked])
+            for code in command.lines:
+                if code not in loaded.products:
+                    raise NotFound(f"there is no SKU {code}", code="sku_not_found")
+            return self._placing.price(command, loaded)
+
+        return await unhindered(price, (CouponRefused,), self.release_due)
 
     async def place(self, command: PlaceOrder, key: str) -> Answer[Order]:
         """A reservation, durable on return; `key` is parsed.
@@ -185,18 +191,10 @@ class Orders:
         """
         scope = self.scope(command, key)
         async with self._in_flight.alone(scope):
-            nothing_due = False  # just before the round, of what is short or has met its limit
-            for _ in range(ATTEMPTS):
-                try:
-                    return await self._rounds.do(Asked(command, scope))
-                except (OutOfStock, LimitReached, PriceChanged, CouponRefused) as refusal:
-                    if nothing_due or not refusal.extra.get("held", True):
-                        raise
-                    # Others may have released them since the load: only one after counts. A price
-                    # may have changed because ended holds still count in a sale's quota, and a coupon
-                    # may be spent in one.
-                    nothing_due = await self.release_due() == 0
-        raise Busy("the stock changes too fast")
+            # Of PriceChanged, too: holds that have ended still count in a sale's quota.
+            refusals = OutOfStock, LimitReached, PriceChanged, CouponRefused
+            attempt = partial(self._rounds.do, Asked(command, scope))
+            return await unhindered(attempt, refusals, self.release_due)
 
     async def get(self, id: str, sub: str | None = None) -> Order:
         """The order, for its buyer or staff; to others it is NotFound."""

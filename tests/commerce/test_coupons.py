@@ -196,7 +196,11 @@ async def test_a_coupon_in_an_order_whose_time_has_passed_is_spent_again_before_
     with pytest.raises(CouponRefused) as refusal:
         await prices.buy("amy", (sku, 1), coupons=[coupon.id])
     assert refusal.value.code == "coupon_not_claimed"
+    with pytest.raises(CouponRefused):
+        await prices.quote("amy", (sku, 1), coupons=[coupon.id])
     shop.clock.now = first.expires_ms
+    quote = await prices.quote("amy", (sku, 1), coupons=[coupon.id])
+    assert quote["total"] == first.total.to_json()
     second = (await prices.buy("amy", (sku, 1), coupons=[coupon.id])).value
     assert (await shop.orders.get(first.id)).state == "expired"
     assert (second.total, await prices.unspent("amy")) == (first.total, 0)

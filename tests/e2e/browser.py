@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -25,6 +25,7 @@ POLL_S = 0.1
 
 @asynccontextmanager
 async def browser(executable: str, *more: str) -> AsyncIterator[Browser]:
+    expect.set_options(timeout=PATIENCE_S * 1000)
     async with async_playwright() as playwright:
         opened = await playwright.chromium.launch(
             executable_path=executable, headless=True, args=[*ARGUMENTS, *more]

@@ -56,8 +56,7 @@ class Server:
 
     async def product(self, title: str, sku: str, *, stock: int, amount: int = 1990) -> Any:
         """Make a product of one SKU."""
-        price = {"amount": amount, "currency": "CNY"}
-        skus = [{"sku": sku, "price": price, "stock": stock}]
+        skus = [{"sku": sku, "price": cny(amount), "stock": stock}]
         return await self.api("POST", "/v1/products", {"title": title, "skus": skus})
 
     async def viewer(self, sub: str, room: str = "show", **claims: str) -> str:
@@ -84,6 +83,11 @@ class Server:
 
     def logged(self, words: str) -> list[str]:
         return [line for line in self.log if words in line]
+
+
+def cny(amount: int) -> dict[str, Any]:
+    """That many fen, as the API gives it."""
+    return {"amount": amount, "currency": "CNY"}
 
 
 @asynccontextmanager

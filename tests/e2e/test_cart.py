@@ -12,20 +12,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, WebSocketRoute, expect
 
-from tests.e2e.browser import browser, until
-from tests.e2e.server import Server, running
+from tests.e2e.browser import PATIENCE_S, browser, until
+from tests.e2e.server import Server, cny, running
 from tests.pages.test_in_chromium import OVERFLOWING, SIZES, SMALL_TARGETS, UNNAMED
-
-PATIENCE_MS = 20_000
-
-
-@pytest.fixture(autouse=True)
-def _patience() -> None:
-    expect.set_options(timeout=PATIENCE_MS)
-
-
-def _cny(amount: int) -> dict[str, Any]:
-    return {"amount": amount, "currency": "CNY"}
 
 
 @asynccontextmanager
@@ -61,7 +50,7 @@ async def _orders(server: Server) -> list[dict[str, Any]]:
 async def test_a_cart_outlives_a_reload_and_is_one_order_at_the_price_of_all_its_lines(
     tmp_path: Path, chromium: str
 ) -> None:
-    spend = {"kind": "threshold", "title": "Spring", "spend": _cny(4000), "off": _cny(500)}
+    spend = {"kind": "threshold", "title": "Spring", "spend": cny(4000), "off": cny(500)}
     async with _shop(tmp_path) as server, browser(chromium) as opened:
         await server.api("POST", "/v1/promotions", spend)
         page = await _with_both(opened, server)
@@ -103,7 +92,7 @@ async def test_an_order_whose_answer_was_never_seen_empties_the_cart_after_a_rel
         await expect(page.get_by_test_id("quote-total")).to_have_text("¥40.00")
         await expect(page.get_by_test_id("quote-buy")).to_have_attribute("aria-disabled", "false")
         await page.get_by_test_id("quote-buy").click()
-        async with asyncio.timeout(PATIENCE_MS / 1000):
+        async with asyncio.timeout(PATIENCE_S):
             while not await _orders(server):
                 await asyncio.sleep(0.05)
         await page.reload()
@@ -142,7 +131,7 @@ async def test_a_price_that_changed_is_asked_about_again_and_mixed_currencies_ar
         page = await _with_both(opened, server)
         await page.get_by_test_id("cart").click()
         await expect(page.get_by_test_id("quote-total")).to_have_text("¥40.00")
-        await _reprice(server, "PLATE-1", _cny(2500))
+        await _reprice(server, "PLATE-1", cny(2500))
         await page.get_by_test_id("quote-buy").click()
         await expect(page.get_by_test_id("quote-news")).to_contain_text("The price has changed")
         await expect(page.get_by_test_id("quote-total")).to_have_text("¥45.00")

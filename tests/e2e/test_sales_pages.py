@@ -11,26 +11,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from playwright.async_api import Browser, Page, expect
 
 from tests.e2e.browser import browser, until
-from tests.e2e.server import Server, running
+from tests.e2e.server import Server, cny, running
 from tests.pages.test_in_chromium import OVERFLOWING, SMALL_TARGETS, UNNAMED
 
-PATIENCE_MS = 20_000
 SKU = "CUP-1"
 PRICE, SALE_PRICE, COUPON, OFF = 1990, 990, 300, 1000
 SPEND = 4000
-
-
-@pytest.fixture(autouse=True)
-def _patience() -> None:
-    expect.set_options(timeout=PATIENCE_MS)
-
-
-def _cny(amount: int) -> dict[str, Any]:
-    return {"amount": amount, "currency": "CNY"}
 
 
 @asynccontextmanager
@@ -56,7 +45,7 @@ async def _open(opened: Browser, server: Server, locale: str = "en-GB") -> Page:
 async def _drop(server: Server) -> str:
     """A coupon in the room; its id."""
     coupon = await server.api(
-        "POST", "/v1/coupons", {"title": "Thanks", "off": _cny(COUPON), "quota": 5}
+        "POST", "/v1/coupons", {"title": "Thanks", "off": cny(COUPON), "quota": 5}
     )
     await server.api("POST", "/v1/rooms/show/coupon-drops", {"coupon": coupon["id"]})
     return str(coupon["id"])
@@ -64,7 +53,7 @@ async def _drop(server: Server) -> str:
 
 async def _schedule(server: Server, quota: int) -> dict[str, Any]:
     ends = datetime.now(UTC) + timedelta(minutes=5)
-    body = {"sku": SKU, "price": _cny(SALE_PRICE), "quota": quota, "ends_at": ends.isoformat()}
+    body = {"sku": SKU, "price": cny(SALE_PRICE), "quota": quota, "ends_at": ends.isoformat()}
     return dict(await server.api("POST", "/v1/rooms/show/flash-sales", body))
 
 
@@ -100,8 +89,8 @@ async def test_a_coupon_is_claimed_once_and_the_quote_explains_the_price(
     threshold = {
         "kind": "threshold",
         "title": "Spring",
-        "spend": _cny(SPEND),
-        "off": _cny(OFF),
+        "spend": cny(SPEND),
+        "off": cny(OFF),
     }
     async with _shop(tmp_path, stock=9) as server, browser(chromium) as opened:
         await server.api("POST", "/v1/promotions", threshold)
@@ -193,7 +182,7 @@ async def test_the_order_s_page_shows_parcels_a_return_a_partial_refund_and_an_a
         return dict(await server.api("POST", path, body, idempotency_key=secrets.token_hex(8)))
 
     async with _shop(tmp_path, stock=9) as server, browser(chromium) as opened:
-        off = {"kind": "threshold", "title": "Spring", "spend": _cny(SPEND), "off": _cny(OFF)}
+        off = {"kind": "threshold", "title": "Spring", "spend": cny(SPEND), "off": cny(OFF)}
         await server.api("POST", "/v1/promotions", off)
         order = await _reserve(server, 3)
         base = f"/v1/orders/{order['id']}"

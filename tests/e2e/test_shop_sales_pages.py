@@ -76,7 +76,6 @@ class Shop:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shop(tmp_path_factory: pytest.TempPathFactory, chromium: str) -> AsyncIterator[Shop]:
-    expect.set_options(timeout=20_000)
     async with running(tmp_path_factory.mktemp("shop")) as server, browser(chromium) as opened:
         await server.room()
         for title, sku, amount in (("Tea bowl", "bowl", BOWL), ("Cup", "cup", CUP)):

@@ -13,12 +13,11 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, Route, WebSocketRoute, expect
 
-from tests.e2e.browser import browser, transport, until
+from tests.e2e.browser import PATIENCE_S, browser, transport, until
 from tests.e2e.server import Server, program, rtmp, running
 from tests.pages.test_in_chromium import OVERFLOWING, SIZES, SMALL_TARGETS, UNNAMED
 
 WITHIN_MS = 1000
-PATIENCE_MS = 20_000
 SKU = "CUP-1"
 STOCK = f"stock-{SKU}"
 
@@ -30,11 +29,6 @@ WATCH_FOR_CARD = """addEventListener("DOMContentLoaded", () => {
   };
   new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
 });"""
-
-
-@pytest.fixture(autouse=True)
-def _patience() -> None:
-    expect.set_options(timeout=PATIENCE_MS)
 
 
 @asynccontextmanager
@@ -260,7 +254,7 @@ async def test_an_order_whose_answer_was_never_seen_is_there_after_a_reload(
         await _carrier(page, "websocket")
         await _pin(server, product)
         await page.get_by_test_id("buy").click()
-        async with asyncio.timeout(PATIENCE_MS / 1000):
+        async with asyncio.timeout(PATIENCE_S):
             while not await _orders(server):
                 await asyncio.sleep(0.05)
         await page.reload()
